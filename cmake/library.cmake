@@ -1,0 +1,16 @@
+# The library twice: shared for users, static (with internal symbols reachable) for tests and tools.
+get_property(layers GLOBAL PROPERTY PTN_LAYERS)
+set(objects)
+foreach(layer ${layers})
+  list(APPEND objects $<TARGET_OBJECTS:${layer}>)
+endforeach()
+add_library(patronus_static STATIC ${objects})
+add_library(patronus SHARED ${objects})
+foreach(target patronus patronus_static)
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME patronus)
+  target_include_directories(${target} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:ptn_flags> PkgConfig::IBVERBS PkgConfig::URCU Threads::Threads ${PTN_BOOST_CONTEXT} m)
+endforeach()
+set_target_properties(patronus PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+set_target_properties(patronus PROPERTIES LINK_FLAGS "-Wl,--no-undefined -Wl,--as-needed -Wl,-z,relro,-z,now")
