@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client side as the layers above use it: operations, windows, batches of one-sided work, calls.
+ *
+ *   client ──┬── session (one per node): channel, lease word, epoch report; kept alive by the keeper
+ *            └── worker (one per thread): completion queue, NIC memory, counters
+ *                   └── lane (per node): 1 active queue pair + spares, each with its own key of every window
+ *
+ * Threads: a worker belongs to one thread at a time. The keeper (a thread of the client, or a fiber
+ * under the simulator) owns worker 0: it extends the sessions' leases, reports epochs, builds spares.
+ *
+ * Failure: a client that dies leaves words old or new, never between (R1); its lease ends by itself.
+ * A client that slept past its lease finds the deadline passed before it posts (no access), or its
+ * windows invalid (access refused, lane broken): both end in PTN_E_SESSION_FENCED or a fresh lease.
+ */
+#ifndef PTNI_WORKER_H
+#define PTNI_WORKER_H
+
+#include "core/base/counters.h"
+#include "core/base/rng.h"
+#include "core/fabric/fabric.h"
+#include "core/wire.h"
+
+#include <stdatomic.h>
+
+struct ptn_client;
+struct ptn_worker;
+struct ptni_session; /* client side of one session */
+
+enum {
+	PTNI_BATCH_MAX = 64, /* work requests of one doorbell */
+	PTNI_NODES_MAX = 64,
+	PTNI_OPS_MAX = 64, /* operations of one worker in flight (fibers) */
+};
+
+/*
+ * A right to use a remote range through this worker's lane to one node. The key differs by lane; 0
+ * means not bound there. `deadline` points to the lease's deadline on this client's own clock:
+ * counted from before the request was sent, less the drift bound (R5).
+ * Unprotected sessions use the same structure with the region's key and a deadline of never.
+ */
+struct ptni_window {
+	uint64_t addr;
+	uint64_t len_bytes;
+	uint32_t rkey[PTNI_LANES_MAX];
+	uint32_t tag;
+	uint32_t access;
+	uint16_t node;
+	const _Atomic uint64_t *deadline_ns;
+};
+
+/* --- operation ------------------------------------------------------------------------------ */
+
+/*
+ * One user-visible operation (a get, a put...) of a worker: pins the reclamation epoch, so that
+ * nothing it can reach is re-used before ptni_op_end, owns a stretch of NIC memory, and carries the
+ * deadline after which every wait inside gives -ETIMEDOUT.
+ */
+struct ptni_op {
+	struct ptn_worker *worker;
+	uint64_t start_ns;
+	uint64_t deadline_ns;
+	unsigned slot;
+	size_t buffer_used;
+};
+/* Errors: -EAGAIN all slots in use; PTN_E_SESSION_FENCED. Suspends never, posts nothing. */
+int ptni_op_begin(struct ptn_worker *worker, struct ptni_op *op);
+void ptni_op_end(struct ptni_op *op);
+/* NIC memory (lkey implied by the batch calls) until ptni_op_end; NULL when len_bytes does not fit
+ * any more. One operation at a time of a worker may hold more than 64 KiB (for large values). */
+void *ptni_op_buffer(struct ptni_op *op, size_t len_bytes);
+/* Exponential back-off with jitter before the attempt-th retry (0, 1, ...): suspends or spins.
+ * Returns 0, -ETIMEDOUT past the deadline, PTN_E_CONFLICT past the cap of attempts. */
+int ptni_op_backoff(struct ptni_op *op, unsigned attempt);
+
+/* --- batch ------------------------------------------------------------------------------------ */
+
+/*
+ * Work requests for one node, posted with one doorbell on the worker's active lane, executed in
+ * order (R2), the last one signalled. Local addresses must come from ptni_op_buffer (or other NIC
+ * memory of the worker). Nothing is posted when a window's deadline is too close.
+ */
+struct ptni_batch {
+	struct ptni_op *op;
+	uint16_t node;
+	uint16_t count;
+	uint16_t atomics; /* CAS and FAA among them: not safe to repeat */
+	uint64_t deadline_ns;
+	uint64_t bytes_read, bytes_written;
+	struct ibv_send_wr wr[PTNI_BATCH_MAX];
+	struct ibv_sge sge[PTNI_BATCH_MAX];
+	const struct ptni_window *window[PTNI_BATCH_MAX];
+	uint16_t done; /* after an error: this many are known to have been executed */
+};
+void ptni_batch_init(struct ptni_batch *batch, struct ptni_op *op, unsigned node);
+/* The caller keeps count <= PTNI_BATCH_MAX and ranges inside the window (asserted: our own bugs). */
+void ptni_batch_read(struct ptni_batch *batch, const struct ptni_window *window, uint64_t addr,
+		     void *local, uint32_t len_bytes);
+void ptni_batch_write(struct ptni_batch *batch, const struct ptni_window *window, uint64_t addr,
+		      const void *local, uint32_t len_bytes);
+/* *old is NIC memory of 8 bytes (ptni_op_buffer) and holds the word found there after a success. */
+void ptni_batch_cas(struct ptni_batch *batch, const struct ptni_window *window, uint64_t addr,
+		    uint64_t expected, uint64_t desired, uint64_t *old);
+void ptni_batch_faa(struct ptni_batch *batch, const struct ptni_window *window, uint64_t addr,
+		    uint64_t add, uint64_t *old);
+/*
+ * Post and await. The one place where data operations suspend.
+ *   0                      everything was executed
+ *   PTN_E_OUTCOME_UNKNOWN  the transport failed under an atomic: batch->done requests were executed, the
+ *                          next may have been or not. The lane has been fenced since: nothing of the
+ *                          batch can land any more, so reading the word now tells a stable truth.
+ *   PTN_E_LEASE_EXPIRED    a window's lease has ended (or would before the access could land); nothing
+ *                          more was executed than batch->done
+ *   PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, -ETIMEDOUT
+ * A broken lane is not an error here when what was not executed is known: the worker switches to a
+ * spare and posts the rest again. A window without a key on the lane now active is bound there first.
+ * A genuine refusal (the same access is refused on the fresh lane too) is -EACCES.
+ */
+int ptni_batch_run(struct ptni_batch *batch);
+
+/* --- call -------------------------------------------------------------------------------------- */
+
+/*
+ * A request to the node's CPU over the lane. Windows granted with it (ptni_window_grant) arrive
+ * with keys of this lane; the keys for the spares arrive by PTNI_OP_SHADOW and are filed by tag.
+ * call_start posts and returns; call_done tells (polling the worker); call_wait suspends.
+ * A lane that breaks under a call: the call is repeated on the next lane with the same cookie; the
+ * node answers a repeated cookie with the first answer's effect (grants are idempotent by cookie).
+ */
+struct ptni_call {
+	struct ptn_worker *worker;
+	uint16_t node;
+	bool done;
+	int status; /* valid when done */
+	uint32_t cookie;
+	uint64_t sent_ns; /* before the SEND: deadlines of leases granted count from here */
+	uint64_t deadline_ns;
+	uint32_t request_len_bytes, reply_len_bytes;
+	struct ptni_call *next;
+	_Alignas(8) uint8_t request[PTNI_MESSAGE_MAX];
+	_Alignas(8) uint8_t reply[PTNI_MESSAGE_MAX];
+};
+int ptni_call_start(struct ptni_call *call, struct ptn_worker *worker, unsigned node, void *request,
+		    size_t len_bytes, uint64_t timeout_ns);
+bool ptni_call_done(struct ptni_call *call); /* polls */
+int ptni_call_wait(struct ptni_call *call);  /* -> status */
+
+/* --- windows of a worker ------------------------------------------------------------------------ */
+
+/* Reserve a tag (its window empty) to name in a request; release it when the lease is over. */
+int ptni_window_reserve(struct ptn_worker *worker, unsigned node, struct ptni_window **window_out);
+void ptni_window_release(struct ptni_window *window);
+/* File a grant that arrived in a reply on the active lane. */
+int ptni_window_accept(struct ptni_window *window, const struct ptni_window_grant *grant,
+		       const _Atomic uint64_t *deadline_ns);
+
+/* --- client ------------------------------------------------------------------------------------- */
+
+unsigned ptni_client_node_count(const struct ptn_client *client);
+const struct ptni_welcome *ptni_client_node(const struct ptn_client *client, unsigned node);
+struct ptn_client *ptni_worker_client(struct ptn_worker *worker);
+uint32_t ptni_worker_index(const struct ptn_worker *worker);
+struct ptn_counters *ptni_worker_counters(struct ptn_worker *worker);
+struct ptni_rng *ptni_worker_rng(struct ptn_worker *worker);
+uint64_t ptni_worker_now_ns(struct ptn_worker *worker);
+bool ptni_client_protected(const struct ptn_client *client);
+/* Deadline of the session's own lease, under which tables' windows live. */
+const _Atomic uint64_t *ptni_client_session_deadline(const struct ptn_client *client, unsigned node);
+/* The same handle that the public API gives out, for layers that hang state on a worker or a client:
+ * `key` is the address of a static; the destructor runs at worker or client close. */
+void *ptni_worker_attachment(struct ptn_worker *worker, const void *key);
+int ptni_worker_attach(struct ptn_worker *worker, const void *key, void *value, void (*close)(void *));
+void *ptni_client_attachment(struct ptn_client *client, const void *key);
+int ptni_client_attach(struct ptn_client *client, const void *key, void *value, void (*close)(void *));
+struct ptn_worker *ptni_client_keeper(struct ptn_client *client);
+
+/* --- epochs --------------------------------------------------------------------------------------- */
+
+/*
+ * Reclamation. The node's E grows; the keeper reports E for the session once every operation that
+ * was pinned when E was read has ended and every hook has run (hooks drop or refresh what caches
+ * may still point to). H is the least report of all unfenced sessions. An object unlinked while E = t
+ * (read after the unlink) is re-used when H > t, not earlier.
+ */
+struct ptni_epochs {
+	uint64_t epoch;    /* E as last read by the keeper: use as the tag of what is retired now + 1 */
+	uint64_t horizon;  /* H as last read */
+	uint64_t reported; /* R: this session's report */
+};
+void ptni_client_epochs(const struct ptn_client *client, unsigned node, struct ptni_epochs *epochs_out);
+/* Ask for E to advance soon: garbage of this many bytes waits. Any thread. */
+void ptni_client_want_epoch(struct ptn_client *client, unsigned node, uint64_t garbage_bytes);
+/* hook(arg, keeper's worker, node): in the keeper, before each report. 0 = done; else no report now. */
+int ptni_client_hook_add(struct ptn_client *client, int (*hook)(void *, struct ptn_worker *, unsigned node), void *arg);
+void ptni_client_hook_remove(struct ptn_client *client, int (*hook)(void *, struct ptn_worker *, unsigned node), void *arg);
+
+#endif

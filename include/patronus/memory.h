@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The allocator alone: remote memory under a lease of its own, read and written one-sidedly.
+ *
+ * A `struct ptn_memory` is one lease on one range, used through the worker that made it. When the
+ * lease ends - released, expired, revoked, or its owner died - the node takes the right away first and
+ * then frees the memory, so nobody can reach memory that has become somebody else's.
+ *
+ * Deadlines are counted on this process' own clock from before the request was sent; no access is
+ * started that could land after the deadline (PTN_E_LEASE_EXPIRED instead).
+ */
+#ifndef PATRONUS_MEMORY_H
+#define PATRONUS_MEMORY_H
+
+#include <patronus/client.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ptn_memory;
+
+enum ptn_rights { PTN_READ = 1, PTN_WRITE = 2, PTN_ATOMIC = 4 };
+
+/* A range of remote memory, to hand to another client. */
+struct ptn_address {
+	uint32_t node; /* index in the client's list of nodes */
+	uint32_t reserved;
+	uint64_t addr;
+};
+
+/*
+ * Allocate `len_bytes` (1 B to 1 GiB, zeroed) on `node` and hold it with all rights for `term_ns`
+ * (100 us to the node's maximum).
+ * Errors: -EINVAL, -ENOMEM the node is full, -EDQUOT, PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, -ETIMEDOUT.
+ */
+PTN_API int ptn_memory_alloc(struct ptn_worker *worker, unsigned node, uint64_t len_bytes,
+			     uint64_t term_ns, struct ptn_memory **memory_out);
+/*
+ * A lease on memory that exists: allocated by this or another session and kept (ptn_memory_release)
+ * or still held by it. Ends do not free the memory. Errors: -ENOENT nothing allocated there; -EINVAL.
+ */
+PTN_API int ptn_memory_acquire(struct ptn_worker *worker, struct ptn_address address,
+			       uint64_t len_bytes, unsigned rights, uint64_t term_ns,
+			       struct ptn_memory **memory_out);
+
+/* One round trip each for up to the worker's buffer (64 KiB at a time beyond). -ERANGE outside; -EACCES
+ * without the right; cas and faa need 8-byte alignment (-EINVAL); *old_out is the word before. */
+PTN_API int ptn_memory_read(struct ptn_memory *memory, uint64_t offset, void *buffer, size_t len_bytes);
+PTN_API int ptn_memory_write(struct ptn_memory *memory, uint64_t offset, const void *buffer,
+			     size_t len_bytes);
+PTN_API int ptn_memory_cas(struct ptn_memory *memory, uint64_t offset, uint64_t expected,
+			   uint64_t desired, uint64_t *old_out);
+PTN_API int ptn_memory_faa(struct ptn_memory *memory, uint64_t offset, uint64_t add,
+			   uint64_t *old_out);
+
+/* Prolong one-sidedly (one CAS; no node CPU) so that at least `term_ns` is left. PTN_E_LEASE_EXPIRED when the
+ * node had closed the lease: then nothing was prolonged. -EINVAL beyond the node's maximum. */
+PTN_API int ptn_memory_extend(struct ptn_memory *memory, uint64_t term_ns);
+PTN_API uint64_t ptn_memory_remaining_ns(const struct ptn_memory *memory);
+PTN_API struct ptn_address ptn_memory_address(const struct ptn_memory *memory);
+PTN_API uint64_t ptn_memory_length(const struct ptn_memory *memory);
+
+/* End the lease now. release: the memory stays allocated (until this session ends); free: it goes back to the node.
+ * Both free the handle, whatever they return; 0 also when the lease had ended before. */
+PTN_API int ptn_memory_release(struct ptn_memory *memory);
+PTN_API int ptn_memory_free(struct ptn_memory *memory);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
