@@ -15,6 +15,14 @@
  *   chunk of one worker, one block size:  [ header | free words | block | block | ... ]
  *
  * A block address is node memory; extent index = (addr - region base) >> extent_shift.
+ *
+ * Giving an extent back. Caches may still name blocks in it (a slot cache reads a cached block
+ * address beside the slot, before it knows that the slot moved on), and an access through a
+ * withdrawn window would break the lane. So the node first lists the extent as *going* (a counter
+ * in the space's root page tells that the list changed, changed by loop-back CAS); the clients' epoch hook forgets its
+ * windows before it reports the next epoch; when the horizon has passed that epoch nobody uses the
+ * windows any more, and only then the node invalidates them, waits, and re-uses the extent.
+ * ptni_space_window() returns NULL for such an address; readers treat that as a cache miss.
  */
 #ifndef PTNI_SPACE_H
 #define PTNI_SPACE_H
