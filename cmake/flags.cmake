@@ -21,6 +21,11 @@ elseif(NOT PTN_SANITIZE STREQUAL "none")
   message(FATAL_ERROR "PTN_SANITIZE is '${PTN_SANITIZE}': use none, address or thread")
 endif()
 
+# Assertions find our own bugs; users' builds leave them out, the sanitizers' keep them.
+if(NOT PTN_SANITIZE STREQUAL "none")
+  string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELWITHDEBINFO "${CMAKE_C_FLAGS_RELWITHDEBINFO}")
+endif()
+
 # ptn_layer(NAME DIR...): the object library of one layer, all .c files of its folders.
 function(ptn_layer name)
   set(files)
