@@ -13,8 +13,6 @@
  */
 #include "core/base/fiber.h"
 
-#include "core/base/sanitizer.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -29,27 +27,18 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-/* The interface of libboost_context, as its assembly defines it. */
-struct transfer {
-	void *context; /* where control came from; valid for one jump back */
-	void *data;
-};
+void *make_fcontext(void *stack_high, size_t stack_bytes,
+		    void (*entry)(struct ptni_fiber_transfer));
 
-struct transfer jump_fcontext(void *to, void *data);
-void *make_fcontext(void *stack_high, size_t stack_bytes, void (*entry)(struct transfer));
-
-struct ptni_fiber {
-	void *context; /* where to go on; NULL while it runs */
-	void *resumer_context;
-	struct ptni_fiber *resumer; /* NULL: a thread's own stack */
+struct fiber {
+	struct ptni_fiber base; /* first: a handle is its fiber */
 	ptni_fiber_fn fn;
 	void *arg;
 	bool live;
-	bool returned;
 	unsigned char *stack_low;
 	unsigned char *stack_high;
 	struct ptni_fiber_pool *pool;
-	struct ptni_fiber *free_next;
+	struct fiber *free_next;
 #if PTNI_ASAN
 	void *asan_fake_stack;
 	const void *asan_resumer_low;
@@ -68,8 +57,8 @@ struct ptni_fiber_pool {
 	size_t page_bytes;
 	uint32_t fibers_max;
 	uint32_t live;
-	struct ptni_fiber *free;
-	struct ptni_fiber fibers[];
+	struct fiber *free;
+	struct fiber fibers[];
 };
 
 enum {
@@ -79,9 +68,9 @@ enum {
 
 static_assert(COLOURS * COLOUR_BYTES < PTNI_FIBER_STACK_MIN_BYTES / 2, "the stack must remain");
 
-static _Thread_local struct ptni_fiber *current;
+_Thread_local struct ptni_fiber *ptni_fiber_running;
 
-static inline size_t stack_bytes_of(const struct ptni_fiber *fiber)
+static inline size_t stack_bytes_of(const struct fiber *fiber)
 {
 	return (size_t)(fiber->stack_high - fiber->stack_low);
 }
@@ -91,7 +80,7 @@ static inline size_t stack_bytes_of(const struct ptni_fiber *fiber)
  * by the side that is about to leave (leave_*) or has just arrived (arrive_*).
  */
 #if PTNI_ASAN
-static inline void leave_for_fiber(struct ptni_fiber *fiber, void **fake_stack)
+static inline void leave_for_fiber(struct fiber *fiber, void **fake_stack)
 {
 	__sanitizer_start_switch_fiber(fake_stack, fiber->stack_low, stack_bytes_of(fiber));
 }
@@ -102,28 +91,28 @@ static inline void arrive_at_resumer(void *fake_stack)
 }
 
 /* With `last` the fiber does not come back. */
-static inline void leave_for_resumer(struct ptni_fiber *fiber, bool last)
+static inline void leave_for_resumer(struct fiber *fiber, bool last)
 {
 	__sanitizer_start_switch_fiber(last ? NULL : &fiber->asan_fake_stack,
 				       fiber->asan_resumer_low, fiber->asan_resumer_bytes);
 }
 
-static inline void arrive_at_fiber(struct ptni_fiber *fiber, bool first)
+static inline void arrive_at_fiber(struct fiber *fiber, bool first)
 {
 	__sanitizer_finish_switch_fiber(first ? NULL : fiber->asan_fake_stack,
 					&fiber->asan_resumer_low, &fiber->asan_resumer_bytes);
 }
 
-static inline void sanitizer_forget(struct ptni_fiber *fiber)
+static inline void sanitizer_forget(struct fiber *fiber)
 {
 	ASAN_UNPOISON_MEMORY_REGION(fiber->stack_low, stack_bytes_of(fiber));
 }
 
-static inline void sanitizer_create(struct ptni_fiber *fiber)
+static inline void sanitizer_create(struct fiber *fiber)
 {
 }
 #elif PTNI_TSAN
-static inline void leave_for_fiber(struct ptni_fiber *fiber, void **fake_stack)
+static inline void leave_for_fiber(struct fiber *fiber, void **fake_stack)
 {
 	fiber->tsan_resumer = __tsan_get_current_fiber();
 	__tsan_switch_to_fiber(fiber->tsan_fiber, 0);
@@ -133,27 +122,27 @@ static inline void arrive_at_resumer(void *fake_stack)
 {
 }
 
-static inline void leave_for_resumer(struct ptni_fiber *fiber, bool last)
+static inline void leave_for_resumer(struct fiber *fiber, bool last)
 {
 	__tsan_switch_to_fiber(fiber->tsan_resumer, 0);
 }
 
-static inline void arrive_at_fiber(struct ptni_fiber *fiber, bool first)
+static inline void arrive_at_fiber(struct fiber *fiber, bool first)
 {
 }
 
-static inline void sanitizer_forget(struct ptni_fiber *fiber)
+static inline void sanitizer_forget(struct fiber *fiber)
 {
 	__tsan_destroy_fiber(fiber->tsan_fiber);
 	fiber->tsan_fiber = NULL;
 }
 
-static inline void sanitizer_create(struct ptni_fiber *fiber)
+static inline void sanitizer_create(struct fiber *fiber)
 {
 	fiber->tsan_fiber = __tsan_create_fiber(0);
 }
 #else
-static inline void leave_for_fiber(struct ptni_fiber *fiber, void **fake_stack)
+static inline void leave_for_fiber(struct fiber *fiber, void **fake_stack)
 {
 }
 
@@ -161,19 +150,19 @@ static inline void arrive_at_resumer(void *fake_stack)
 {
 }
 
-static inline void leave_for_resumer(struct ptni_fiber *fiber, bool last)
+static inline void leave_for_resumer(struct fiber *fiber, bool last)
 {
 }
 
-static inline void arrive_at_fiber(struct ptni_fiber *fiber, bool first)
+static inline void arrive_at_fiber(struct fiber *fiber, bool first)
 {
 }
 
-static inline void sanitizer_forget(struct ptni_fiber *fiber)
+static inline void sanitizer_forget(struct fiber *fiber)
 {
 }
 
-static inline void sanitizer_create(struct ptni_fiber *fiber)
+static inline void sanitizer_create(struct fiber *fiber)
 {
 }
 #endif
@@ -202,12 +191,14 @@ static int stacks_map(struct ptni_fiber_pool *pool)
 	return 0;
 }
 
-static void fiber_recycle(struct ptni_fiber *fiber)
+void ptni_fiber_recycle(struct ptni_fiber *handle)
 {
+	struct fiber *fiber = (struct fiber *)handle;
 	struct ptni_fiber_pool *pool = fiber->pool;
 
 	sanitizer_forget(fiber);
 	fiber->live = false;
+	handle->context = NULL; /* so that resuming it is noticed */
 	fiber->free_next = pool->free;
 	pool->free = fiber;
 	pool->live--;
@@ -258,9 +249,11 @@ int ptni_fiber_pool_close(struct ptni_fiber_pool *pool)
 void ptni_fiber_pool_abandon(struct ptni_fiber_pool *pool)
 {
 	for (uint32_t i = 0; i < pool->fibers_max; i++) {
-		assert(!pool->fibers[i].live || pool->fibers[i].context);
-		if (pool->fibers[i].live)
-			fiber_recycle(&pool->fibers[i]);
+		struct fiber *fiber = &pool->fibers[i];
+
+		assert(!fiber->live || fiber->base.context);
+		if (fiber->live)
+			ptni_fiber_recycle(&fiber->base);
 	}
 }
 
@@ -270,23 +263,23 @@ uint32_t ptni_fiber_pool_live(const struct ptni_fiber_pool *pool)
 }
 
 /* The first frame of every fiber. It never returns: the last jump leaves it behind. */
-static void fiber_entry(struct transfer from)
+static void fiber_entry(struct ptni_fiber_transfer from)
 {
-	struct ptni_fiber *fiber = from.data;
+	struct fiber *fiber = from.data;
 
 	arrive_at_fiber(fiber, true);
-	fiber->resumer_context = from.context;
+	fiber->base.resumer_context = from.context;
 	fiber->fn(fiber->arg);
-	fiber->returned = true;
+	fiber->base.returned = true;
 	leave_for_resumer(fiber, true);
-	(void)jump_fcontext(fiber->resumer_context, NULL);
+	(void)jump_fcontext(fiber->base.resumer_context, NULL);
 	__builtin_unreachable();
 }
 
 int ptni_fiber_create(struct ptni_fiber_pool *pool, ptni_fiber_fn fn, void *arg,
 		      struct ptni_fiber **fiber_out)
 {
-	struct ptni_fiber *fiber = pool->free;
+	struct fiber *fiber = pool->free;
 
 	if (!fiber)
 		return -EAGAIN;
@@ -295,58 +288,57 @@ int ptni_fiber_create(struct ptni_fiber_pool *pool, ptni_fiber_fn fn, void *arg,
 	fiber->fn = fn;
 	fiber->arg = arg;
 	fiber->live = true;
-	fiber->returned = false;
-	fiber->context =
+	fiber->base.returned = false;
+	fiber->base.context =
 		make_fcontext(fiber->stack_low + pool->stack_bytes, pool->stack_bytes, fiber_entry);
 	sanitizer_create(fiber);
-	*fiber_out = fiber;
+	*fiber_out = &fiber->base;
 	return 0;
 }
 
-bool ptni_fiber_resume(struct ptni_fiber *fiber)
+#if PTNI_ASAN || PTNI_TSAN
+bool ptni_fiber_resume(struct ptni_fiber *handle)
 {
-	struct ptni_fiber *self = current;
-	void *context = fiber->context;
+	struct ptni_fiber *self = ptni_fiber_running;
+	struct fiber *fiber = (struct fiber *)handle;
+	void *context = handle->context;
+	struct ptni_fiber_transfer from;
 	void *fake_stack = NULL;
-	struct transfer from;
 
 	assert(fiber->live && context);
-	fiber->context = NULL;
-	fiber->resumer = self;
-	current = fiber;
+	handle->context = NULL;
+	ptni_fiber_running = handle;
 	leave_for_fiber(fiber, &fake_stack);
 	from = jump_fcontext(context, fiber);
 	arrive_at_resumer(fake_stack);
-	current = self;
-	if (fiber->returned) {
-		fiber_recycle(fiber);
+	ptni_fiber_running = self;
+	if (handle->returned) {
+		ptni_fiber_recycle(handle);
 		return false;
 	}
-	fiber->context = from.context;
+	handle->context = from.context;
 	return true;
 }
 
 void ptni_fiber_suspend(void)
 {
-	struct ptni_fiber *fiber = current;
-	struct transfer from;
+	struct ptni_fiber *handle = ptni_fiber_running;
+	struct fiber *fiber = (struct fiber *)handle;
+	struct ptni_fiber_transfer from;
 
-	assert(fiber);
+	assert(handle);
 	leave_for_resumer(fiber, false);
-	from = jump_fcontext(fiber->resumer_context, NULL);
+	from = jump_fcontext(handle->resumer_context, NULL);
 	arrive_at_fiber(fiber, false);
-	fiber->resumer_context = from.context;
+	handle->resumer_context = from.context;
 }
-
-struct ptni_fiber *ptni_fiber_current(void)
-{
-	return current;
-}
+#endif
 
 /* A page never written reads as zeros, so the lowest byte that is not zero was the deepest used. */
 PTNI_NO_SANITIZE_ADDRESS
-size_t ptni_fiber_stack_used(const struct ptni_fiber *fiber)
+size_t ptni_fiber_stack_used(const struct ptni_fiber *handle)
 {
+	const struct fiber *fiber = (const struct fiber *)handle;
 	const unsigned char *low = fiber->stack_low;
 	const unsigned char *high = fiber->stack_high;
 
@@ -360,7 +352,7 @@ size_t ptni_fiber_pool_stack_used(const struct ptni_fiber_pool *pool)
 	size_t most = 0;
 
 	for (uint32_t i = 0; i < pool->fibers_max; i++) {
-		size_t used = ptni_fiber_stack_used(&pool->fibers[i]);
+		size_t used = ptni_fiber_stack_used(&pool->fibers[i].base);
 
 		if (used > most)
 			most = used;

@@ -20,12 +20,21 @@
 #ifndef PTNI_FIBER_H
 #define PTNI_FIBER_H
 
+#include "core/base/sanitizer.h"
+
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct ptni_fiber;
 struct ptni_fiber_pool;
+
+/* What the switch touches; the rest of a fiber is the pool's. Read by this file's functions only. */
+struct ptni_fiber {
+	void *context; /* where to go on; NULL while it runs */
+	void *resumer_context;
+	bool returned;
+};
 
 typedef void (*ptni_fiber_fn)(void *arg);
 
@@ -60,18 +69,69 @@ uint32_t ptni_fiber_pool_live(const struct ptni_fiber_pool *pool);
 int ptni_fiber_create(struct ptni_fiber_pool *pool, ptni_fiber_fn fn, void *arg,
 		      struct ptni_fiber **fiber_out);
 
-/*
- * Run the fiber until it suspends or returns. True: it suspended and may be resumed again. False: it
- * returned and the handle is no longer valid. Not for a fiber that is running or waits for one that
- * it resumed itself (asserted).
- */
-bool ptni_fiber_resume(struct ptni_fiber *fiber);
+/* The interface of libboost_context, as its assembly defines it. */
+struct ptni_fiber_transfer {
+	void *context; /* where control came from; valid for one jump back */
+	void *data;
+};
 
-/* Give control back to whoever resumed the running fiber. Only inside a fiber. */
+struct ptni_fiber_transfer jump_fcontext(void *to, void *data);
+
+/* The running fiber of this thread. One load, also from within a shared library. */
+extern _Thread_local struct ptni_fiber *ptni_fiber_running
+	__attribute__((tls_model("initial-exec")));
+
+/* Takes a fiber that returned back into its pool. */
+void ptni_fiber_recycle(struct ptni_fiber *fiber);
+
+/*
+ * ptni_fiber_resume: run the fiber until it suspends or returns. True: it suspended and may be resumed
+ * again. False: it returned and the handle is no longer valid. Not for a fiber that is running or
+ * waits for one that it resumed itself (asserted).
+ *
+ * ptni_fiber_suspend: give control back to whoever resumed the running fiber. Only inside a fiber.
+ *
+ * Inline, because each return after a switch is one that the CPU predicts wrongly.
+ */
+#if PTNI_ASAN || PTNI_TSAN
+bool ptni_fiber_resume(struct ptni_fiber *fiber);
 void ptni_fiber_suspend(void);
+#else
+static inline bool ptni_fiber_resume(struct ptni_fiber *fiber)
+{
+	struct ptni_fiber *self = ptni_fiber_running;
+	void *context = fiber->context;
+	struct ptni_fiber_transfer from;
+
+	assert(context);
+	fiber->context = NULL;
+	ptni_fiber_running = fiber;
+	from = jump_fcontext(context, fiber);
+	ptni_fiber_running = self;
+	if (__builtin_expect(fiber->returned, 0)) {
+		ptni_fiber_recycle(fiber);
+		return false;
+	}
+	fiber->context = from.context;
+	return true;
+}
+
+static inline void ptni_fiber_suspend(void)
+{
+	struct ptni_fiber *fiber = ptni_fiber_running;
+	struct ptni_fiber_transfer from;
+
+	assert(fiber);
+	from = jump_fcontext(fiber->resumer_context, NULL);
+	fiber->resumer_context = from.context;
+}
+#endif
 
 /* The running fiber, NULL on a thread's own stack. */
-struct ptni_fiber *ptni_fiber_current(void);
+static inline struct ptni_fiber *ptni_fiber_current(void)
+{
+	return ptni_fiber_running;
+}
 
 /*
  * The most stack, in bytes, that any fiber has used on this fiber's stack; reads the unused part, so
