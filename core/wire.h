@@ -63,7 +63,7 @@ struct ptni_welcome {
 	uint64_t region_len_bytes;
 	uint64_t page_addr;   /* struct ptni_session_page */
 	uint64_t status_addr; /* struct ptni_status_page */
-	uint64_t term_ns;     /* unit of the session's lease */
+	uint64_t term_ns;     /* unit of the session's lease; a full term is term_units of them */
 	uint64_t term_max_ns; /* no lease lasts longer than this from its grant */
 	uint32_t extent_shift;
 	uint32_t page_shift;  /* chunks are made of pages of this size */
@@ -72,7 +72,7 @@ struct ptni_welcome {
 	uint32_t windows_max;
 	uint32_t leases_max;
 	uint32_t drift_ppm;   /* bound on the drift between two clocks' rates that the node assumes */
-	uint32_t reserved;
+	uint32_t term_units;  /* 0 is 1; more makes a dead client's lease end that much sooner */
 };
 
 struct ptni_lane_open {
@@ -138,7 +138,7 @@ static inline uint32_t ptni_lease_word_generation(uint64_t word)
 
 /* --- lane ------------------------------------------------------------------------------------- */
 
-enum ptni_op {
+enum ptni_message_op {
 	/* core */
 	PTNI_OP_LANE_READY = 1, /* node -> client, first message of a lane: keys of the two pages */
 	PTNI_OP_SHADOW,         /* node -> client on a spare: keys of windows also bound there */

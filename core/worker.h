@@ -16,10 +16,13 @@
 #ifndef PTNI_WORKER_H
 #define PTNI_WORKER_H
 
+#include "core/base/clock.h"
 #include "core/base/counters.h"
 #include "core/base/rng.h"
 #include "core/fabric/fabric.h"
 #include "core/wire.h"
+
+#include <patronus/client.h>
 
 #include <stdatomic.h>
 
@@ -31,12 +34,15 @@ enum {
 	PTNI_BATCH_MAX = 64, /* work requests of one doorbell */
 	PTNI_NODES_MAX = 64,
 	PTNI_OPS_MAX = 64, /* operations of one worker in flight (fibers) */
+	PTNI_OP_BUFFER = 64 * 1024,               /* NIC memory of every operation */
+	PTNI_OP_BUFFER_LARGE = (1 << 20) + (128 << 10), /* of one operation at a time */
 };
 
 /*
  * A right to use a remote range through this worker's lane to one node. The key differs by lane; 0
- * means not bound there. `deadline` points to the lease's deadline on this client's own clock:
- * counted from before the request was sent, less the drift bound (R5).
+ * means not bound there. `deadline_ns` points to the last moment of this client's own clock at which
+ * an access may be posted: made by ptni_deadline_ns, so counted from before the request was sent, less
+ * the drift bound and the guard time (R5).
  * Unprotected sessions use the same structure with the region's key and a deadline of never.
  */
 struct ptni_window {
@@ -60,14 +66,18 @@ struct ptni_op {
 	struct ptn_worker *worker;
 	uint64_t start_ns;
 	uint64_t deadline_ns;
-	unsigned slot;
-	size_t buffer_used;
+	uint8_t *buffer;
+	size_t buffer_used, buffer_len_bytes;
+	uint16_t slot;
+	bool time_fresh; /* start_ns still passes for now: nothing was posted yet */
 };
-/* Errors: -EAGAIN all slots in use; PTN_E_SESSION_FENCED. Suspends never, posts nothing. */
+/* Errors: -EAGAIN all slots in use; PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN when no session is left.
+ * Suspends never, posts nothing. */
 int ptni_op_begin(struct ptn_worker *worker, struct ptni_op *op);
 void ptni_op_end(struct ptni_op *op);
-/* NIC memory (lkey implied by the batch calls) until ptni_op_end; NULL when len_bytes does not fit
- * any more. One operation at a time of a worker may hold more than 64 KiB (for large values). */
+/* NIC memory (lkey implied by the batch calls), 16-byte aligned, until ptni_op_end; NULL when
+ * len_bytes does not fit any more. One operation at a time of a worker may hold more than
+ * PTNI_OP_BUFFER (for large values, PTNI_OP_BUFFER_LARGE). */
 void *ptni_op_buffer(struct ptni_op *op, size_t len_bytes);
 /* Exponential back-off with jitter before the attempt-th retry (0, 1, ...): suspends or spins.
  * Returns 0, -ETIMEDOUT past the deadline, PTN_E_CONFLICT past the cap of attempts. */
@@ -85,6 +95,9 @@ struct ptni_batch {
 	uint16_t node;
 	uint16_t count;
 	uint16_t atomics; /* CAS and FAA among them: not safe to repeat */
+	uint16_t writes;
+	uint8_t lane;     /* whose keys were filled in */
+	bool unbound;     /* a key was missing */
 	uint64_t deadline_ns;
 	uint64_t bytes_read, bytes_written;
 	struct ibv_send_wr wr[PTNI_BATCH_MAX];
@@ -111,7 +124,8 @@ void ptni_batch_faa(struct ptni_batch *batch, const struct ptni_window *window, 
  *                          batch can land any more, so reading the word now tells a stable truth.
  *   PTN_E_LEASE_EXPIRED    a window's lease has ended (or would before the access could land); nothing
  *                          more was executed than batch->done
- *   PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, -ETIMEDOUT
+ *   PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, PTN_E_LANE_BROKEN (no spare in time), -ETIMEDOUT: batch->done
+ *                          requests were executed, what followed may have been and may still land
  * A broken lane is not an error here when what was not executed is known: the worker switches to a
  * spare and posts the rest again. A window without a key on the lane now active is bound there first.
  * A genuine refusal (the same access is refused on the fresh lane too) is -EACCES.
@@ -126,6 +140,9 @@ int ptni_batch_run(struct ptni_batch *batch);
  * call_start posts and returns; call_done tells (polling the worker); call_wait suspends.
  * A lane that breaks under a call: the call is repeated on the next lane with the same cookie; the
  * node answers a repeated cookie with the first answer's effect (grants are idempotent by cookie).
+ * The caller keeps `call` until it is done or cancelled. reply is a whole message of the request's
+ * op, reply_len_bytes >= sizeof(struct ptni_message); status is the reply's, or -ETIMEDOUT,
+ * PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN.
  */
 struct ptni_call {
 	struct ptn_worker *worker;
@@ -136,6 +153,9 @@ struct ptni_call {
 	uint64_t sent_ns; /* before the SEND: deadlines of leases granted count from here */
 	uint64_t deadline_ns;
 	uint32_t request_len_bytes, reply_len_bytes;
+	uint8_t lane;           /* where it was sent; when done: where the reply came from */
+	bool sent;
+	uint16_t lane_generation;
 	struct ptni_call *next;
 	_Alignas(8) uint8_t request[PTNI_MESSAGE_MAX];
 	_Alignas(8) uint8_t reply[PTNI_MESSAGE_MAX];
@@ -144,25 +164,96 @@ int ptni_call_start(struct ptni_call *call, struct ptn_worker *worker, unsigned 
 		    size_t len_bytes, uint64_t timeout_ns);
 bool ptni_call_done(struct ptni_call *call); /* polls */
 int ptni_call_wait(struct ptni_call *call);  /* -> status */
+/* Not interested any more: a late reply is ignored (the node may have acted on the request). */
+void ptni_call_cancel(struct ptni_call *call);
 
 /* --- windows of a worker ------------------------------------------------------------------------ */
 
 /* Reserve a tag (its window empty) to name in a request; release it when the lease is over. */
 int ptni_window_reserve(struct ptn_worker *worker, unsigned node, struct ptni_window **window_out);
 void ptni_window_release(struct ptni_window *window);
-/* File a grant that arrived in a reply on the active lane. */
-int ptni_window_accept(struct ptni_window *window, const struct ptni_window_grant *grant,
-		       const _Atomic uint64_t *deadline_ns);
+/* File a grant that arrived in the reply of this call. -EBADMSG: not the tag that was reserved. */
+int ptni_window_accept(struct ptni_window *window, const struct ptni_call *call,
+		       const struct ptni_window_grant *grant, const _Atomic uint64_t *deadline_ns);
+/* Windows that are always there: the session's own page, the node's status page, and for unprotected
+ * clients the whole region (NULL else). */
+const struct ptni_window *ptni_window_page(struct ptn_worker *worker, unsigned node);
+const struct ptni_window *ptni_window_status(struct ptn_worker *worker, unsigned node);
+const struct ptni_window *ptni_window_region(struct ptn_worker *worker, unsigned node);
+
+/* --- leases ------------------------------------------------------------------------------------- */
+
+/*
+ * Last moment to post under a lease of term_ns whose grant was asked for at sent_ns: less the drift
+ * that the node allows for, less a guard of min(term / 8, 1 ms) in which an access that was posted lands.
+ */
+uint64_t ptni_deadline_ns(uint64_t sent_ns, uint64_t term_ns, uint32_t drift_ppm);
+extern const _Atomic uint64_t ptni_deadline_never;
+
+/* A lease with a word of its own, extended by the worker that owns it. */
+struct ptni_lease {
+	uint16_t node;
+	uint32_t index;
+	uint64_t word;    /* as last seen */
+	uint64_t unit_ns;
+	uint64_t sent_ns; /* before the request that granted it */
+	_Atomic uint64_t deadline_ns;
+};
+void ptni_lease_accept(struct ptni_lease *lease, struct ptn_worker *worker, unsigned node,
+		       const struct ptni_lease_grant *grant, uint64_t sent_ns);
+/*
+ * One CAS: afterwards at least term_ns is left, up to a unit more. Nothing is posted if as much is left already.
+ * PTN_E_LEASE_EXPIRED: the node had closed it, nothing was prolonged (deadline_ns is 0 then).
+ * PTN_E_LEASE_LIMIT: past the node's maximum counted from the grant. Else as ptni_batch_run.
+ */
+int ptni_lease_extend(struct ptni_op *op, struct ptni_lease *lease, uint64_t term_ns);
+
+/* --- waiting ------------------------------------------------------------------------------------ */
+
+/*
+ * Every wait is a loop over ptni_wait_turn, the one place that suspends:
+ *	for (ptni_wait_begin(&wait, worker, deadline_ns); !what_i_wait_for; )
+ *		if ((ret = ptni_wait_turn(&wait)))
+ *			return ret;
+ * A turn polls the worker's completion queue; when nothing came, a fiber suspends to its resumer (who may
+ * resume it at any time), a thread spins, then yields, then sleeps on the queue's descriptor.
+ */
+struct ptni_wait {
+	struct ptn_worker *worker;
+	uint64_t deadline_ns;
+	uint32_t turns;
+	const bool *flag; /* optional: what is waited for, so that a fiber is not resumed in vain */
+};
+void ptni_wait_begin(struct ptni_wait *wait, struct ptn_worker *worker, uint64_t deadline_ns);
+int ptni_wait_turn(struct ptni_wait *wait); /* 0, -ETIMEDOUT past the deadline */
+
+/*
+ * Fibers of a worker: operations side by side. fn runs on a stack of its own when ptni_worker_run
+ * next runs it and may use every call of this file. -EAGAIN: PTNI_OPS_MAX fibers live.
+ */
+int ptni_worker_spawn(struct ptn_worker *worker, void (*fn)(void *arg), void *arg);
+/* Poll, resume each fiber that can go on; returns how many are alive. Not inside a fiber. */
+unsigned ptni_worker_run(struct ptn_worker *worker);
 
 /* --- client ------------------------------------------------------------------------------------- */
 
+/* What ptn_client_open takes from its surroundings; tests and the simulator bring their own. */
+struct ptni_client_env {
+	struct ptni_clock *clock;   /* NULL = real time */
+	struct ptni_fabric *fabric; /* borrowed; NULL = opened from the first address */
+};
+int ptni_client_open(const char *const *addresses, size_t count,
+		     const struct ptn_client_options *options, const struct ptni_client_env *env,
+		     struct ptn_client **client_out);
 unsigned ptni_client_node_count(const struct ptn_client *client);
 const struct ptni_welcome *ptni_client_node(const struct ptn_client *client, unsigned node);
 struct ptn_client *ptni_worker_client(struct ptn_worker *worker);
 uint32_t ptni_worker_index(const struct ptn_worker *worker);
-struct ptn_counters *ptni_worker_counters(struct ptn_worker *worker);
+struct ptni_counters *ptni_worker_counters(struct ptn_worker *worker);
 struct ptni_rng *ptni_worker_rng(struct ptn_worker *worker);
 uint64_t ptni_worker_now_ns(struct ptn_worker *worker);
+/* Keep the cause of an error that is about to be returned (`where` static); returns code. */
+int ptni_worker_fail(struct ptn_worker *worker, int code, const char *where);
 bool ptni_client_protected(const struct ptn_client *client);
 /* Deadline of the session's own lease, under which tables' windows live. */
 const _Atomic uint64_t *ptni_client_session_deadline(const struct ptn_client *client, unsigned node);
@@ -177,9 +268,12 @@ struct ptn_worker *ptni_client_keeper(struct ptn_client *client);
 /* --- epochs --------------------------------------------------------------------------------------- */
 
 /*
- * Reclamation. The node's E grows; the keeper reports E for the session once every operation that
- * was pinned when E was read has ended and every hook has run (hooks drop or refresh what caches
- * may still point to). H is the least report of all unfenced sessions. An object unlinked while E = t
+ * Reclamation. The node's E grows; the keeper reports E for the session once
+ *   1. every operation that was pinned when E was read has ended,
+ *   2. then every hook has run (hooks drop or refresh what caches may still point to),
+ *   3. then every operation that was pinned before the last hook ended has ended.
+ * So a cache may be filled from what was read remotely by the operation that fills it, never from
+ * another cached value. H is the least report of all unfenced sessions. An object unlinked while E = t
  * (read after the unlink) is re-used when H > t, not earlier.
  */
 struct ptni_epochs {

@@ -5,7 +5,10 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
+static_assert(sizeof(struct ptn_counters) == sizeof(struct ptni_counters_sum),
+	      "a snapshot and a sum have the same fields");
 static_assert(sizeof(struct ptni_counters) == PTNI_COUNTER_COUNT * sizeof(uint64_t),
 	      "the counters are read as an array");
 
@@ -51,6 +54,14 @@ void ptni_counters_since(const struct ptni_counters_sum *later,
 		difference_out->value[i] = later->value[i] - earlier->value[i];
 }
 
+void ptni_counters_snapshot(const struct ptni_counters *counters, struct ptn_counters *counters_out)
+{
+#define COPY_FIELD(name, unit, help) \
+	counters_out->name = atomic_load_explicit(&counters->name, memory_order_relaxed);
+	PTNI_COUNTER_TABLE(COPY_FIELD)
+#undef COPY_FIELD
+}
+
 struct writer {
 	char *buffer;
 	size_t capacity_bytes;
@@ -91,4 +102,20 @@ size_t ptni_counters_json(const struct ptni_counters_sum *sum, char *buffer, siz
 		append(&writer, "%s\"%s\":%" PRIu64, i ? "," : "{", table[i].name, sum->value[i]);
 	append(&writer, "}");
 	return writer.len_bytes;
+}
+
+size_t ptn_counters_text(const struct ptn_counters *counters, char *buffer, size_t capacity_bytes)
+{
+	struct ptni_counters_sum sum;
+
+	memcpy(&sum, counters, sizeof(sum));
+	return ptni_counters_text(&sum, buffer, capacity_bytes);
+}
+
+size_t ptn_counters_json(const struct ptn_counters *counters, char *buffer, size_t capacity_bytes)
+{
+	struct ptni_counters_sum sum;
+
+	memcpy(&sum, counters, sizeof(sum));
+	return ptni_counters_json(&sum, buffer, capacity_bytes);
 }

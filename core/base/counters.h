@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Statistics, declared once: this table makes the struct, the names, the help and both writers.
+ * Statistics, declared once: the table in <patronus/counters.h> makes the structs, the names, the
+ * help and both writers.
  *
  * A struct ptni_counters has one writer, its worker (or node loop), and any number of readers. An
  * increment is a plain load, add and store, not a locked instruction; readers see each counter
@@ -9,82 +10,13 @@
 #ifndef PTNI_COUNTERS_H
 #define PTNI_COUNTERS_H
 
+#include <patronus/counters.h>
+
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(name, unit, help) */
-#define PTNI_COUNTER_TABLE(X)                                                                   \
-	X(verbs_read, verbs, "RDMA READs posted")                                               \
-	X(verbs_write, verbs, "RDMA WRITEs posted")                                             \
-	X(verbs_cas, verbs, "compare-and-swaps posted")                                         \
-	X(verbs_faa, verbs, "fetch-and-adds posted")                                            \
-	X(verbs_send, verbs, "SENDs posted")                                                    \
-	X(verbs_recv, verbs, "RECVs posted")                                                    \
-	X(verbs_bind, verbs, "memory window binds posted")                                      \
-	X(verbs_inv, verbs, "invalidations posted, local or by SEND")                           \
-	X(doorbells, calls, "post lists handed to the network card")                            \
-	X(round_trips, trips, "times an operation waited for the network")                      \
-	X(completions, completions, "work completions polled")                                  \
-	X(polls_empty, calls, "polls that found no completion")                                 \
-	X(bytes_read, bytes, "payload of READs and atomics, towards the client")                \
-	X(bytes_written, bytes, "payload of WRITEs, atomics and SENDs, away from the client")   \
-	X(ops_get, operations, "gets completed")                                                \
-	X(ops_put, operations, "puts, inserts and updates completed")                           \
-	X(ops_delete, operations, "deletes completed")                                          \
-	X(ops_scan, operations, "scans completed")                                              \
-	X(ops_failed, operations, "operations that ended in an error other than an absent key") \
-	X(retries_conflict, retries, "a CAS found another value than expected")                 \
-	X(retries_checksum, retries, "a block failed its checksum and was read again")          \
-	X(retries_stale, retries, "a cached address or directory turned out to be old")         \
-	X(retries_busy, retries, "a structure change by another client was in the way")         \
-	X(retries_lane, retries, "a lane failed under the operation")                           \
-	X(retries_lease, retries, "a window had to be acquired again")                          \
-	X(retries_full, retries, "a bucket, leaf or chunk was full")                            \
-	X(backoffs, waits, "waits before a retry")                                              \
-	X(backoff_ns, ns, "time spent in those waits")                                          \
-	X(combined, operations, "writes carried by another one's round trip")                   \
-	X(slot_cache_hits, lookups, "slot cache entries that were right")                       \
-	X(slot_cache_misses, lookups, "lookups without a slot cache entry")                     \
-	X(slot_cache_wrong, lookups, "slot cache entries that were out of date")                \
-	X(slot_cache_bypassed, lookups, "entries not used because their slot changes often")    \
-	X(dir_cache_hits, lookups, "directory or inner nodes found in the cache")               \
-	X(dir_cache_misses, lookups, "directory or inner nodes fetched")                        \
-	X(splits, splits, "buckets or nodes split")                                             \
-	X(splits_helped, splits, "splits of another client finished or joined")                 \
-	X(merges, merges, "empty leaves unlinked")                                              \
-	X(blocks_alloc, blocks, "blocks taken from chunks")                                     \
-	X(blocks_free, blocks, "blocks unlinked and handed back")                               \
-	X(blocks_reused, blocks, "blocks taken again after their grace period")                 \
-	X(bytes_live, bytes, "block bytes allocated so far, freed ones not subtracted")         \
-	X(chunks_fetched, chunks, "chunks fetched from a node")                                 \
-	X(chunks_adopted, chunks, "chunks taken over from a fenced client")                     \
-	X(chunks_returned, chunks, "empty chunks given back")                                   \
-	X(extents_granted, extents, "extents handed out")                                       \
-	X(extents_freed, extents, "extents taken back")                                         \
-	X(quiescents, reports, "quiescent points reported")                                     \
-	X(rpc_requests, requests, "control requests sent or served")                            \
-	X(rpc_refused, requests, "control requests refused")                                    \
-	X(rpc_malformed, requests, "control messages that made no sense")                       \
-	X(lease_grants, leases, "leases granted or received")                                   \
-	X(lease_extensions, leases, "leases extended")                                          \
-	X(lease_extensions_failed, leases, "extensions that came too late or hit the limit")    \
-	X(lease_expiries, leases, "leases that ended by their deadline")                        \
-	X(lease_releases, leases, "leases given back")                                          \
-	X(lease_revocations, leases, "leases taken back by the node or their owner")            \
-	X(lease_handovers, leases, "leases handed to another client")                           \
-	X(lease_conflicts, leases, "acquires refused because of an exclusive range")            \
-	X(windows_bound, windows, "windows bound by a completed bind")                          \
-	X(windows_invalidated, windows, "windows whose invalidation completed")                 \
-	X(lane_breaks, lanes, "lanes that failed")                                              \
-	X(lane_recoveries, lanes, "switches to a spare lane")                                   \
-	X(lane_recovery_ns, ns, "time from a failure to the first operation on the spare")      \
-	X(lane_rebuilds, lanes, "spares built in the background")                               \
-	X(access_violations, accesses, "accesses that the network card refused")                \
-	X(sessions_opened, sessions, "sessions accepted or opened")                             \
-	X(sessions_ended, sessions, "sessions closed in order")                                 \
-	X(sessions_fenced, sessions, "sessions fenced")                                         \
-	X(sessions_refused, sessions, "handshakes refused")
+#define PTNI_COUNTER_TABLE(X) PTN_COUNTER_TABLE(X)
 
 struct ptni_counters {
 #define PTNI_COUNTER_FIELD(name, unit, help) _Atomic uint64_t name;
@@ -122,6 +54,10 @@ const char *ptni_counter_help(unsigned int index);
 
 /* Add what `counters` holds now to `sum`. Threads: any. */
 void ptni_counters_add(struct ptni_counters_sum *sum, const struct ptni_counters *counters);
+
+/* The same as a user sees them. Threads: any. */
+void ptni_counters_snapshot(const struct ptni_counters *counters,
+			    struct ptn_counters *counters_out);
 
 /* later - earlier, counter by counter. */
 void ptni_counters_since(const struct ptni_counters_sum *later,

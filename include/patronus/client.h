@@ -3,6 +3,7 @@
 #ifndef PATRONUS_CLIENT_H
 #define PATRONUS_CLIENT_H
 
+#include <patronus/counters.h>
 #include <patronus/error.h>
 #include <patronus/export.h>
 
@@ -16,7 +17,6 @@ extern "C" {
 
 struct ptn_client;
 struct ptn_worker;
-struct ptn_counters;
 
 /* Zero means the default given. */
 struct ptn_client_options {
