@@ -18,6 +18,7 @@
 #include <patronus/node.h>
 
 struct ptn_node;
+struct ptni_clock;
 struct ptni_node_session;
 struct ptni_node_lane;
 struct ptni_node_lease;
@@ -26,7 +27,9 @@ struct ptni_grant;
 /*
  * A service answers the operations first_op..last_op. handle() gets a validated head (len_bytes is
  * right, the session is alive, requests per second are within quota) and answers exactly once: by
- * ptni_grant_reply, or by ptni_node_reply for an answer without windows. It may answer later.
+ * ptni_grant_reply, or by ptni_node_reply for an answer without windows. It may answer later: lane and
+ * message stay valid until then, also when lane and session have ended (the answer is then dropped,
+ * but it has to be given). A call that the client repeats on another lane is not handled twice.
  */
 struct ptni_service {
 	uint16_t first_op, last_op;
@@ -40,6 +43,9 @@ struct ptni_service {
 };
 int ptni_node_open(const char *address, const struct ptn_node_options *options,
 		   struct ptn_node **node_out); /* without services, not yet running */
+/* The same under another clock (simulation, tests). The node must then be stepped by hand. */
+int ptni_node_open_clock(const char *address, const struct ptn_node_options *options,
+			 struct ptni_clock *clock, struct ptn_node **node_out);
 int ptni_node_service_add(struct ptn_node *node, const struct ptni_service *service);
 int ptni_node_run(struct ptn_node *node); /* starts the control thread */
 /* One turn of the loop by hand, for tests and the simulator: returns events handled. */
@@ -51,6 +57,10 @@ const struct ptn_node_options *ptni_node_options(const struct ptn_node *node);
 uint64_t ptni_node_now_ns(const struct ptn_node *node);
 uint64_t ptni_node_epoch(const struct ptn_node *node);
 uint64_t ptni_node_horizon(const struct ptn_node *node);
+/* A service has garbage waiting: E is to advance as soon as the rules allow (once per call). */
+void ptni_node_want_epoch(struct ptn_node *node);
+/* Accounting for ptn_node_info: bytes handed out to spaces and leases, or taken back. */
+void ptni_node_memory_used(struct ptn_node *node, int64_t bytes);
 
 struct ptn_node *ptni_lane_node(struct ptni_node_lane *lane);
 struct ptni_node_session *ptni_lane_session(struct ptni_node_lane *lane);
@@ -81,7 +91,8 @@ int ptni_lease_open(struct ptni_node_session *session, uint64_t term_ns,
 void ptni_lease_describe(const struct ptni_node_lease *lease, struct ptni_lease_grant *grant_out);
 /* Node-initiated end; asynchronous, ended() tells. Safe at any time, also when it is ending already. */
 void ptni_lease_close(struct ptni_node_lease *lease, enum ptni_lease_end how);
-/* Take back every window of the lease inside the range; done() when the invalidations completed. */
+/* Take back every window of the lease that touches the range; done() when the invalidations
+ * completed, in a later step of the loop. -ENOMEM: nothing was begun. */
 int ptni_lease_withdraw(struct ptni_node_lease *lease, uint64_t addr, uint64_t len_bytes,
 			void (*done)(void *arg), void *arg);
 

@@ -35,7 +35,7 @@ enum ptni_channel_op {
 	PTNI_LANE_OPEN,  /* client: my end is in INIT with RECVs posted, here is its address */
 	PTNI_LANE_ADDR,  /* node: my end is in RTS, here is its address */
 	PTNI_LANE_GO,    /* client: connected; the node's first lane message may come */
-	PTNI_LANE_CLOSE, /* client: end that lane (it broke, or the worker closes) */
+	PTNI_LANE_CLOSE, /* client: end that lane (it broke); .lane = PTNI_LANE_ALL: the worker itself ends */
 	PTNI_LANE_CLOSED,/* node: its windows are invalid and its queue pair is dead: nothing sent on it can land any more */
 	PTNI_GOODBYE,    /* client: end the session in good order */
 	PTNI_ENDED,      /* node: the session is over; .status says why (0 = asked for) */
@@ -74,6 +74,13 @@ struct ptni_welcome {
 	uint32_t drift_ppm;   /* bound on the drift between two clocks' rates that the node assumes */
 	uint32_t term_units;  /* 0 is 1; more makes a dead client's lease end that much sooner */
 };
+
+/*
+ * Closing PTNI_LANE_ALL ends the worker: its lanes, its windows (leases go on until their end) and the
+ * node's memory of its calls; the answer carries the same .lane. Only then may the index start anew.
+ * Closing single lanes, even the last one, keeps the windows: they are bound again on the next lane.
+ */
+enum { PTNI_LANE_ALL = 0xffff };
 
 struct ptni_lane_open {
 	uint32_t op;
@@ -120,7 +127,9 @@ struct ptni_session_page {
  * knows to the same with more units; the node closes by CAS (through its loop-back queue pair) to
  * the same with closed = 1. Whichever CAS comes first wins and the other side sees that it lost:
  * an extension is neither lost nor silently refused. The deadline is grant time + units x unit,
- * capped by the node's term_max; the node trusts nothing else in the word.
+ * capped by the node's term_max; the node trusts nothing else in the word. The session's own lease
+ * may go on for ever, but one change of its word buys at most term_max from when the node sees it.
+ * A word of another generation than one's own means: closed, and the word serves another lease.
  */
 #define PTNI_LEASE_CLOSED (UINT64_C(1) << 32)
 static inline uint64_t ptni_lease_word(uint32_t generation, uint32_t units)
@@ -154,11 +163,17 @@ enum ptni_message_op {
 struct ptni_message {
 	uint16_t op;
 	uint16_t len_bytes; /* of the whole message */
-	uint32_t cookie;    /* chosen by the requester, unique among its calls in flight */
+	uint32_t cookie;    /* counts a worker's calls; sent again on another lane it is the same call */
 	int32_t status;     /* replies: 0 or a negative error code */
-	uint32_t session_epoch;
+	uint32_t session_epoch; /* from the welcome; requests with another are refused */
 };
 #define PTNI_REPLY 0x8000u
+
+/*
+ * Calls of one worker whose reply it has not seen: at most this many. The node remembers the answers
+ * to that many of the latest; an older call that is sent again would be taken for a new one.
+ */
+enum { PTNI_CALLS_MAX = 128 };
 
 struct ptni_lane_ready {
 	struct ptni_message head;
@@ -203,6 +218,13 @@ struct ptni_lease_release {
 	uint32_t reserved;
 };
 enum { PTNI_RELEASE_KEEP_MEMORY = 1 };
+
+/* A courtesy, not a promise: the windows are invalid whether it arrives or not. */
+struct ptni_revoked {
+	struct ptni_message head; /* .status: PTN_E_LEASE_REVOKED */
+	uint32_t index;
+	uint32_t generation;
+};
 
 static_assert(sizeof(struct ptni_message) == 16, "wire layout");
 static_assert(sizeof(struct ptni_window_grant) == 32, "wire layout");
