@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # One interface target carries what every C file of the project is compiled with.
 add_library(ptn_flags INTERFACE)
 target_include_directories(ptn_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
@@ -21,6 +22,11 @@ elseif(NOT PTN_SANITIZE STREQUAL "none")
   message(FATAL_ERROR "PTN_SANITIZE is '${PTN_SANITIZE}': use none, address or thread")
 endif()
 
+# Large frames touch every page on their way down, so that a fiber cannot step over its guard page.
+if(PTN_SANITIZE STREQUAL "none")
+  target_compile_options(ptn_flags INTERFACE -fstack-clash-protection)
+endif()
+
 # Assertions find our own bugs; users' builds leave them out, the sanitizers' keep them.
 if(NOT PTN_SANITIZE STREQUAL "none")
   string(REPLACE "-DNDEBUG" "" CMAKE_C_FLAGS_RELWITHDEBINFO "${CMAKE_C_FLAGS_RELWITHDEBINFO}")
@@ -36,6 +42,9 @@ function(ptn_layer name)
   if(files)
     add_library(${name} OBJECT ${files})
     target_link_libraries(${name} PRIVATE ptn_flags PkgConfig::IBVERBS PkgConfig::XXHASH PkgConfig::URCU Threads::Threads)
+    if(PTN_SANITIZE STREQUAL "none") # the library runs on fibers, whose stacks are small
+      target_compile_options(${name} PRIVATE -Wframe-larger-than=8192)
+    endif()
     set_property(GLOBAL APPEND PROPERTY PTN_LAYERS ${name})
   endif()
 endfunction()

@@ -35,7 +35,8 @@ struct ptni_service {
 	uint16_t first_op, last_op;
 	void *arg;
 	void (*handle)(void *arg, struct ptni_node_lane *lane, const struct ptni_message *message);
-	/* The session is fenced: none of its accesses can land any more, on this node. Its leases were closed before. */
+	/* The session is fenced: none of its accesses can land any more, on this node. Its leases
+	 * were closed before. */
 	void (*session_ended)(void *arg, struct ptni_node_session *session);
 	/* The horizon moved on, or a tick passed (about every millisecond). */
 	void (*tick)(void *arg, uint64_t epoch, uint64_t horizon);
@@ -84,10 +85,15 @@ int ptni_node_reply(struct ptni_node_lane *lane, const struct ptni_message *requ
  * it has a word of its own. ended() runs once, when no access through its windows can land any
  * more (all invalidations completed): there the service frees what the lease owned.
  */
-enum ptni_lease_end { PTNI_LEASE_RELEASED, PTNI_LEASE_EXPIRED, PTNI_LEASE_REVOKED, PTNI_LEASE_FENCED };
+enum ptni_lease_end {
+	PTNI_LEASE_RELEASED,
+	PTNI_LEASE_EXPIRED,
+	PTNI_LEASE_REVOKED,
+	PTNI_LEASE_FENCED
+};
 int ptni_lease_open(struct ptni_node_session *session, uint64_t term_ns,
-		    void (*ended)(void *arg, enum ptni_lease_end how, uint32_t release_flags), void *arg,
-		    struct ptni_node_lease **lease_out);
+		    void (*ended)(void *arg, enum ptni_lease_end how, uint32_t release_flags),
+		    void *arg, struct ptni_node_lease **lease_out);
 void ptni_lease_describe(const struct ptni_node_lease *lease, struct ptni_lease_grant *grant_out);
 /* Node-initiated end; asynchronous, ended() tells. Safe at any time, also when it is ending already. */
 void ptni_lease_close(struct ptni_node_lease *lease, enum ptni_lease_end how);

@@ -20,59 +20,62 @@
 
 enum {
 	PTNI_WIRE_VERSION = 1,
-	PTNI_MESSAGE_MAX = 1024,    /* bytes of one lane message */
+	PTNI_MESSAGE_MAX = 1024, /* bytes of one lane message */
 	PTNI_CREDENTIALS_MAX = 128, /* bytes */
-	PTNI_LANES_MAX = 4,         /* queue pairs of one worker to one node, the active one included */
-	PTNI_WORKERS_MAX = 256,     /* of one session */
-	PTNI_LEASE_WORDS = 256,     /* lease words of one session */
+	PTNI_LANES_MAX = 4, /* queue pairs of one worker to one node, the active one included */
+	PTNI_WORKERS_MAX = 256, /* of one session */
+	PTNI_LEASE_WORDS = 256, /* lease words of one session */
 };
 
 /* --- channel ------------------------------------------------------------------------------- */
 
 enum ptni_channel_op {
-	PTNI_HELLO = 1,  /* client: first message */
-	PTNI_WELCOME,    /* node: or a refusal in .status */
-	PTNI_LANE_OPEN,  /* client: my end is in INIT with RECVs posted, here is its address */
-	PTNI_LANE_ADDR,  /* node: my end is in RTS, here is its address */
-	PTNI_LANE_GO,    /* client: connected; the node's first lane message may come */
+	PTNI_HELLO = 1, /* client: first message */
+	PTNI_WELCOME, /* node: or a refusal in .status */
+	PTNI_LANE_OPEN, /* client: my end is in INIT with RECVs posted, here is its address */
+	PTNI_LANE_ADDR, /* node: my end is in RTS, here is its address */
+	PTNI_LANE_GO, /* client: connected; the node's first lane message may come */
 	PTNI_LANE_CLOSE, /* client: end that lane (it broke); .lane = PTNI_LANE_ALL: the worker itself ends */
-	PTNI_LANE_CLOSED,/* node: its windows are invalid and its queue pair is dead: nothing sent on it can land any more */
-	PTNI_GOODBYE,    /* client: end the session in good order */
-	PTNI_ENDED,      /* node: the session is over; .status says why (0 = asked for) */
+	/* node: its windows are invalid and its queue pair is dead: nothing sent on it can land */
+	PTNI_LANE_CLOSED,
+	PTNI_GOODBYE, /* client: end the session in good order */
+	PTNI_ENDED, /* node: the session is over; .status says why (0 = asked for) */
 };
 
 struct ptni_hello {
 	uint32_t op;
 	uint32_t version;
 	uint64_t magic;
-	uint64_t term_ns;  /* wanted for the session's lease; 0 = the node's default */
-	uint32_t flags;    /* PTNI_HELLO_* */
+	uint64_t term_ns; /* wanted for the session's lease; 0 = the node's default */
+	uint32_t flags; /* PTNI_HELLO_* */
 	uint32_t credentials_len_bytes;
 	uint8_t credentials[PTNI_CREDENTIALS_MAX];
 };
-enum { PTNI_HELLO_UNPROTECTED = 1 }; /* wants the whole region's own key: benchmarks only, if the node allows it */
+enum {
+	PTNI_HELLO_UNPROTECTED = 1
+}; /* wants the whole region's own key: benchmarks only, if the node allows it */
 
 struct ptni_welcome {
 	uint32_t op;
 	int32_t status; /* 0, or why not: the rest is then zero but .version */
 	uint32_t version;
 	uint32_t session; /* id, never re-used by this node */
-	uint32_t epoch;   /* the session's fencing epoch */
+	uint32_t epoch; /* the session's fencing epoch */
 	uint32_t region_rkey; /* with PTNI_HELLO_UNPROTECTED only */
 	uint64_t region_addr;
 	uint64_t region_len_bytes;
-	uint64_t page_addr;   /* struct ptni_session_page */
+	uint64_t page_addr; /* struct ptni_session_page */
 	uint64_t status_addr; /* struct ptni_status_page */
-	uint64_t term_ns;     /* unit of the session's lease; a full term is term_units of them */
+	uint64_t term_ns; /* unit of the session's lease; a full term is term_units of them */
 	uint64_t term_max_ns; /* no lease lasts longer than this from its grant */
 	uint32_t extent_shift;
-	uint32_t page_shift;  /* chunks are made of pages of this size */
+	uint32_t page_shift; /* chunks are made of pages of this size */
 	uint32_t workers_max;
 	uint32_t lanes_max;
 	uint32_t windows_max;
 	uint32_t leases_max;
-	uint32_t drift_ppm;   /* bound on the drift between two clocks' rates that the node assumes */
-	uint32_t term_units;  /* 0 is 1; more makes a dead client's lease end that much sooner */
+	uint32_t drift_ppm; /* bound on the drift between two clocks' rates that the node assumes */
+	uint32_t term_units; /* 0 is 1; more makes a dead client's lease end that much sooner */
 };
 
 /*
@@ -80,12 +83,14 @@ struct ptni_welcome {
  * node's memory of its calls; the answer carries the same .lane. Only then may the index start anew.
  * Closing single lanes, even the last one, keeps the windows: they are bound again on the next lane.
  */
-enum { PTNI_LANE_ALL = 0xffff };
+enum {
+	PTNI_LANE_ALL = 0xffff
+};
 
 struct ptni_lane_open {
 	uint32_t op;
-	uint32_t worker;  /* 0 is the client's keeper */
-	uint32_t lane;    /* index below lanes_max; a lane of that index must not be open */
+	uint32_t worker; /* 0 is the client's keeper */
+	uint32_t lane; /* index below lanes_max; a lane of that index must not be open */
 	uint32_t reserved;
 	uint8_t address[64];
 };
@@ -107,7 +112,7 @@ struct ptni_ended {
  * One per node. Words written by the node's CPU alone, read by clients (window: READ).
  */
 struct ptni_status_page {
-	uint64_t epoch;   /* reclamation epoch E, only ever grows */
+	uint64_t epoch; /* reclamation epoch E, only ever grows */
 	uint64_t horizon; /* H: every unfenced session has reported >= H; what was retired at t < H may be re-used */
 };
 
@@ -116,8 +121,8 @@ struct ptni_status_page {
  * `report` is changed by the client's WRITE only, the lease words by CAS only (R3).
  */
 struct ptni_session_page {
-	uint64_t report;      /* the epoch E for which the client vouches; 0 = none yet */
-	uint64_t want;        /* non-zero: the client has garbage waiting, please advance E */
+	uint64_t report; /* the epoch E for which the client vouches; 0 = none yet */
+	uint64_t want; /* non-zero: the client has garbage waiting, please advance E */
 	uint64_t reserved[6];
 	uint64_t lease[PTNI_LEASE_WORDS]; /* [0] is the session's own lease */
 };
@@ -150,8 +155,8 @@ static inline uint32_t ptni_lease_word_generation(uint64_t word)
 enum ptni_message_op {
 	/* core */
 	PTNI_OP_LANE_READY = 1, /* node -> client, first message of a lane: keys of the two pages */
-	PTNI_OP_SHADOW,         /* node -> client on a spare: keys of windows also bound there */
-	PTNI_OP_REVOKED,        /* node -> client: a lease was ended by the node */
+	PTNI_OP_SHADOW, /* node -> client on a spare: keys of windows also bound there */
+	PTNI_OP_REVOKED, /* node -> client: a lease was ended by the node */
 	PTNI_OP_LEASE_RELEASE,
 	PTNI_OP_PING,
 	/* alloc (its services, see alloc/) */
@@ -163,8 +168,8 @@ enum ptni_message_op {
 struct ptni_message {
 	uint16_t op;
 	uint16_t len_bytes; /* of the whole message */
-	uint32_t cookie;    /* counts a worker's calls; sent again on another lane it is the same call */
-	int32_t status;     /* replies: 0 or a negative error code */
+	uint32_t cookie; /* counts a worker's calls; sent again on another lane it is the same call */
+	int32_t status; /* replies: 0 or a negative error code */
 	uint32_t session_epoch; /* from the welcome; requests with another are refused */
 };
 #define PTNI_REPLY 0x8000u
@@ -173,7 +178,9 @@ struct ptni_message {
  * Calls of one worker whose reply it has not seen: at most this many. The node remembers the answers
  * to that many of the latest; an older call that is sent again would be taken for a new one.
  */
-enum { PTNI_CALLS_MAX = 128 };
+enum {
+	PTNI_CALLS_MAX = 128
+};
 
 struct ptni_lane_ready {
 	struct ptni_message head;
@@ -199,7 +206,9 @@ struct ptni_shadow {
 	uint32_t reserved;
 	struct ptni_window_grant window[];
 };
-enum { PTNI_SHADOW_MAX = (PTNI_MESSAGE_MAX - 24) / 32 };
+enum {
+	PTNI_SHADOW_MAX = (PTNI_MESSAGE_MAX - 24) / 32
+};
 
 /* A lease as granted: index and word tell where and what to CAS for an extension. */
 struct ptni_lease_grant {
@@ -217,7 +226,9 @@ struct ptni_lease_release {
 	uint32_t flags; /* PTNI_RELEASE_* */
 	uint32_t reserved;
 };
-enum { PTNI_RELEASE_KEEP_MEMORY = 1 };
+enum {
+	PTNI_RELEASE_KEEP_MEMORY = 1
+};
 
 /* A courtesy, not a promise: the windows are invalid whether it arrives or not. */
 struct ptni_revoked {

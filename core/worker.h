@@ -34,7 +34,7 @@ enum {
 	PTNI_BATCH_MAX = 64, /* work requests of one doorbell */
 	PTNI_NODES_MAX = 64,
 	PTNI_OPS_MAX = 64, /* operations of one worker in flight (fibers) */
-	PTNI_OP_BUFFER = 64 * 1024,               /* NIC memory of every operation */
+	PTNI_OP_BUFFER = 64 * 1024, /* NIC memory of every operation */
 	PTNI_OP_BUFFER_LARGE = (1 << 20) + (128 << 10), /* of one operation at a time */
 };
 
@@ -153,7 +153,7 @@ struct ptni_call {
 	uint64_t sent_ns; /* before the SEND: deadlines of leases granted count from here */
 	uint64_t deadline_ns;
 	uint32_t request_len_bytes, reply_len_bytes;
-	uint8_t lane;           /* where it was sent; when done: where the reply came from */
+	uint8_t lane; /* where it was sent; when done: where the reply came from */
 	bool sent;
 	uint16_t lane_generation;
 	struct ptni_call *next;
@@ -163,7 +163,7 @@ struct ptni_call {
 int ptni_call_start(struct ptni_call *call, struct ptn_worker *worker, unsigned node, void *request,
 		    size_t len_bytes, uint64_t timeout_ns);
 bool ptni_call_done(struct ptni_call *call); /* polls */
-int ptni_call_wait(struct ptni_call *call);  /* -> status */
+int ptni_call_wait(struct ptni_call *call); /* -> status */
 /* Not interested any more: a late reply is ignored (the node may have acted on the request). */
 void ptni_call_cancel(struct ptni_call *call);
 
@@ -194,7 +194,7 @@ extern const _Atomic uint64_t ptni_deadline_never;
 struct ptni_lease {
 	uint16_t node;
 	uint32_t index;
-	uint64_t word;    /* as last seen */
+	uint64_t word; /* as last seen */
 	uint64_t unit_ns;
 	uint64_t sent_ns; /* before the request that granted it */
 	_Atomic uint64_t deadline_ns;
@@ -239,7 +239,7 @@ unsigned ptni_worker_run(struct ptn_worker *worker);
 
 /* What ptn_client_open takes from its surroundings; tests and the simulator bring their own. */
 struct ptni_client_env {
-	struct ptni_clock *clock;   /* NULL = real time */
+	struct ptni_clock *clock; /* NULL = real time */
 	struct ptni_fabric *fabric; /* borrowed; NULL = opened from the first address */
 };
 int ptni_client_open(const char *const *addresses, size_t count,
@@ -256,13 +256,16 @@ uint64_t ptni_worker_now_ns(struct ptn_worker *worker);
 int ptni_worker_fail(struct ptn_worker *worker, int code, const char *where);
 bool ptni_client_protected(const struct ptn_client *client);
 /* Deadline of the session's own lease, under which tables' windows live. */
-const _Atomic uint64_t *ptni_client_session_deadline(const struct ptn_client *client, unsigned node);
+const _Atomic uint64_t *ptni_client_session_deadline(const struct ptn_client *client,
+						     unsigned node);
 /* The same handle that the public API gives out, for layers that hang state on a worker or a client:
  * `key` is the address of a static; the destructor runs at worker or client close. */
 void *ptni_worker_attachment(struct ptn_worker *worker, const void *key);
-int ptni_worker_attach(struct ptn_worker *worker, const void *key, void *value, void (*close)(void *));
+int ptni_worker_attach(struct ptn_worker *worker, const void *key, void *value,
+		       void (*close)(void *));
 void *ptni_client_attachment(struct ptn_client *client, const void *key);
-int ptni_client_attach(struct ptn_client *client, const void *key, void *value, void (*close)(void *));
+int ptni_client_attach(struct ptn_client *client, const void *key, void *value,
+		       void (*close)(void *));
 struct ptn_worker *ptni_client_keeper(struct ptn_client *client);
 
 /* --- epochs --------------------------------------------------------------------------------------- */
@@ -277,15 +280,18 @@ struct ptn_worker *ptni_client_keeper(struct ptn_client *client);
  * (read after the unlink) is re-used when H > t, not earlier.
  */
 struct ptni_epochs {
-	uint64_t epoch;    /* E as last read by the keeper: use as the tag of what is retired now + 1 */
-	uint64_t horizon;  /* H as last read */
+	uint64_t epoch; /* E as last read by the keeper: use as the tag of what is retired now + 1 */
+	uint64_t horizon; /* H as last read */
 	uint64_t reported; /* R: this session's report */
 };
-void ptni_client_epochs(const struct ptn_client *client, unsigned node, struct ptni_epochs *epochs_out);
+void ptni_client_epochs(const struct ptn_client *client, unsigned node,
+			struct ptni_epochs *epochs_out);
 /* Ask for E to advance soon: garbage of this many bytes waits. Any thread. */
 void ptni_client_want_epoch(struct ptn_client *client, unsigned node, uint64_t garbage_bytes);
 /* hook(arg, keeper's worker, node): in the keeper, before each report. 0 = done; else no report now. */
-int ptni_client_hook_add(struct ptn_client *client, int (*hook)(void *, struct ptn_worker *, unsigned node), void *arg);
-void ptni_client_hook_remove(struct ptn_client *client, int (*hook)(void *, struct ptn_worker *, unsigned node), void *arg);
+int ptni_client_hook_add(struct ptn_client *client,
+			 int (*hook)(void *, struct ptn_worker *, unsigned node), void *arg);
+void ptni_client_hook_remove(struct ptn_client *client,
+			     int (*hook)(void *, struct ptn_worker *, unsigned node), void *arg);
 
 #endif

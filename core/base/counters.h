@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Statistics, declared once: the table in <patronus/counters.h> makes the structs, the names, the
- * help and both writers.
+ * Statistics, declared once: the table in <patronus/counters.h> makes the structs and what
+ * is written of them.
  *
  * A struct ptni_counters has one writer, its worker (or node loop), and any number of readers. An
  * increment is a plain load, add and store, not a locked instruction; readers see each counter
@@ -13,27 +13,12 @@
 #include <patronus/counters.h>
 
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdint.h>
-
-#define PTNI_COUNTER_TABLE(X) PTN_COUNTER_TABLE(X)
 
 struct ptni_counters {
 #define PTNI_COUNTER_FIELD(name, unit, help) _Atomic uint64_t name;
-	PTNI_COUNTER_TABLE(PTNI_COUNTER_FIELD)
+	PTN_COUNTER_TABLE(PTNI_COUNTER_FIELD)
 #undef PTNI_COUNTER_FIELD
-};
-
-enum ptni_counter {
-#define PTNI_COUNTER_INDEX(name, unit, help) PTNI_COUNTER_##name,
-	PTNI_COUNTER_TABLE(PTNI_COUNTER_INDEX)
-#undef PTNI_COUNTER_INDEX
-	PTNI_COUNTER_COUNT
-};
-
-/* What was read of one or more writers: plain numbers in the order of the table. */
-struct ptni_counters_sum {
-	uint64_t value[PTNI_COUNTER_COUNT];
 };
 
 /* Only the owner calls these: PTNI_COUNT(&worker->counters, doorbells). */
@@ -47,29 +32,9 @@ static inline void ptni_counter_bump(_Atomic uint64_t *counter, uint64_t n)
 	atomic_store_explicit(counter, value + n, memory_order_relaxed);
 }
 
-/* "verbs_read", "verbs", "RDMA READs posted"; NULL for an index out of range. Static strings. */
-const char *ptni_counter_name(unsigned int index);
-const char *ptni_counter_unit(unsigned int index);
-const char *ptni_counter_help(unsigned int index);
-
-/* Add what `counters` holds now to `sum`. Threads: any. */
-void ptni_counters_add(struct ptni_counters_sum *sum, const struct ptni_counters *counters);
-
-/* The same as a user sees them. Threads: any. */
+/* What `counters` holds now, stored in or added to what users see. Threads: any. */
 void ptni_counters_snapshot(const struct ptni_counters *counters,
 			    struct ptn_counters *counters_out);
-
-/* later - earlier, counter by counter. */
-void ptni_counters_since(const struct ptni_counters_sum *later,
-			 const struct ptni_counters_sum *earlier,
-			 struct ptni_counters_sum *difference_out);
-
-/*
- * One "name value # help" a line, or one JSON object of numbers. Written like
- * snprintf(3): at most capacity_bytes with the final zero; returns the length that all of it has, so
- * a result >= capacity_bytes says how much room is needed. buffer may be NULL if the capacity is 0.
- */
-size_t ptni_counters_text(const struct ptni_counters_sum *sum, char *buffer, size_t capacity_bytes);
-size_t ptni_counters_json(const struct ptni_counters_sum *sum, char *buffer, size_t capacity_bytes);
+void ptni_counters_add(struct ptn_counters *sum, const struct ptni_counters *counters);
 
 #endif

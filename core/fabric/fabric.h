@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * The seam. All code above it speaks libibverbs: its structs and the inline calls that go through
  * ibv_context->ops (ibv_post_send, ibv_post_recv, ibv_post_srq_recv, ibv_poll_cq, ibv_alloc_mw,
@@ -32,12 +33,12 @@ struct ptni_qp_address {
 
 /* How a queue pair behaves once connected; see ibv_modify_qp(3) for the meaning of each. */
 struct ptni_qp_params {
-	int access_flags;      /* what the peer may do: IBV_ACCESS_REMOTE_* */
-	uint8_t retry_count;   /* 0..6; 7 means for ever on some devices and is refused */
-	uint8_t rnr_retry;     /* 0..7, 7 = for ever */
-	uint8_t timeout;       /* 4.096 us << timeout */
+	int access_flags; /* what the peer may do: IBV_ACCESS_REMOTE_* */
+	uint8_t retry_count; /* 0..6; 7 means for ever on some devices and is refused */
+	uint8_t rnr_retry; /* 0..7, 7 = for ever */
+	uint8_t timeout; /* 4.096 us << timeout */
 	uint8_t min_rnr_timer; /* IBTA code */
-	uint8_t rd_atomic;     /* READs and atomics outstanding, both directions */
+	uint8_t rd_atomic; /* READs and atomics outstanding, both directions */
 };
 
 /* What one device offers. A soft device reports what it enforces. */
@@ -48,11 +49,11 @@ struct ptni_fabric_limits {
 	uint32_t mr_max;
 	uint32_t mw_max;
 	uint32_t srq_max;
-	uint32_t wr_max;       /* per queue */
+	uint32_t wr_max; /* per queue */
 	uint32_t sge_max;
-	uint32_t inline_max;   /* bytes */
+	uint32_t inline_max; /* bytes */
 	uint32_t rd_atomic_max;
-	uint64_t message_max;  /* bytes of one READ, WRITE or SEND */
+	uint64_t message_max; /* bytes of one READ, WRITE or SEND */
 };
 
 struct ptni_fabric_ops {
@@ -69,7 +70,8 @@ struct ptni_fabric_ops {
 	int (*pd_close)(struct ibv_pd *pd); /* -EBUSY while anything of it lives */
 	int (*mr_register)(struct ibv_pd *pd, void *addr, size_t len_bytes, int access,
 			   struct ibv_mr **mr_out);
-	int (*mr_deregister)(struct ibv_mr *mr); /* -EBUSY or -EINVAL while a window is bound to it */
+	/* -EBUSY or -EINVAL while a window is bound to it */
+	int (*mr_deregister)(struct ibv_mr *mr);
 
 	/* cq_arm: the next completion makes cq_fd readable; returns 1 if completions already wait, so
 	 * that poll, arm, poll, sleep loses nothing. cq_disarm empties the descriptor. */
@@ -79,35 +81,42 @@ struct ptni_fabric_ops {
 	int (*cq_arm)(struct ibv_cq *cq);
 	void (*cq_disarm)(struct ibv_cq *cq);
 
-	int (*srq_open)(struct ibv_pd *pd, uint32_t wr_max, uint32_t sge_max, struct ibv_srq **srq_out);
+	int (*srq_open)(struct ibv_pd *pd, uint32_t wr_max, uint32_t sge_max,
+			struct ibv_srq **srq_out);
 	int (*srq_close)(struct ibv_srq *srq);
 
 	/* A queue pair is opened in RESET. qp_connect takes it to RTS through INIT and RTR. */
 	int (*qp_open)(struct ibv_pd *pd, struct ibv_qp_init_attr *attr, struct ibv_qp **qp_out);
 	int (*qp_close)(struct ibv_qp *qp); /* windows bound to it are invalidated first */
 	int (*qp_address)(struct ibv_qp *qp, struct ptni_qp_address *address_out);
-	int (*qp_init)(struct ibv_qp *qp, const struct ptni_qp_params *params); /* RESET -> INIT: RECVs may be posted */
+	/* RESET -> INIT: RECVs may be posted */
+	int (*qp_init)(struct ibv_qp *qp, const struct ptni_qp_params *params);
 	int (*qp_connect)(struct ibv_qp *qp, const struct ptni_qp_params *params,
 			  const struct ptni_qp_address *peer); /* INIT -> RTR -> RTS */
-	int (*qp_reset)(struct ibv_qp *qp); /* any -> RESET; outstanding work is dropped without completions */
+	/* any -> RESET; outstanding work is dropped without completions */
+	int (*qp_reset)(struct ibv_qp *qp);
 	int (*qp_error)(struct ibv_qp *qp); /* any -> ERROR; outstanding work is flushed */
 	int (*qp_state)(struct ibv_qp *qp, enum ibv_qp_state *state_out);
 
 	/* Finding a peer. A channel carries whole messages of up to PTNI_CHANNEL_MAX bytes, reliably
 	 * and in order; everything is non-blocking: -EAGAIN when nothing is there or no room is left,
 	 * -ECONNRESET once the peer closed or died. Descriptors are for poll(2). */
-	int (*listen)(struct ptni_fabric *fabric, const char *address, struct ptni_listener **listener_out);
+	int (*listen)(struct ptni_fabric *fabric, const char *address,
+		      struct ptni_listener **listener_out);
 	int (*listener_fd)(struct ptni_listener *listener);
 	int (*accept)(struct ptni_listener *listener, struct ptni_channel **channel_out);
 	void (*listener_close)(struct ptni_listener *listener);
-	int (*dial)(struct ptni_fabric *fabric, const char *address, struct ptni_channel **channel_out);
+	int (*dial)(struct ptni_fabric *fabric, const char *address,
+		    struct ptni_channel **channel_out);
 	int (*channel_fd)(struct ptni_channel *channel);
 	int (*channel_send)(struct ptni_channel *channel, const void *data, size_t len_bytes);
 	int (*channel_recv)(struct ptni_channel *channel, void *data, size_t capacity_bytes);
 	void (*channel_close)(struct ptni_channel *channel);
 };
 
-enum { PTNI_CHANNEL_MAX = 4096 };
+enum {
+	PTNI_CHANNEL_MAX = 4096
+};
 
 /* What every backend's object starts with. */
 struct ptni_fabric {
@@ -116,8 +125,8 @@ struct ptni_fabric {
 };
 
 struct ptni_fabric_options {
-	const char *device;       /* verbs: device name, NULL = the first; soft: ignored */
-	size_t memory_max_bytes;  /* most that memory_alloc may hand out; 0 = 64 GiB (address space only) */
+	const char *device; /* verbs: device name, NULL = the first; soft: ignored */
+	size_t memory_max_bytes; /* most that memory_alloc may hand out; 0 = 64 GiB (address space only) */
 };
 
 /*

@@ -20,15 +20,15 @@ struct ptn_worker;
 
 /* Zero means the default given. */
 struct ptn_client_options {
-	uint32_t size;        /* sizeof(struct ptn_client_options) */
+	uint32_t size; /* sizeof(struct ptn_client_options) */
 	uint32_t unprotected; /* use the region's own key: no windows, no leases (benchmarks); default no */
 	const char *credentials;
-	uint64_t term_ns;            /* of the session's lease; default: the node's */
+	uint64_t term_ns; /* of the session's lease; default: the node's */
 	uint64_t connect_timeout_ns; /* default 5 s */
-	uint64_t op_timeout_ns;      /* no operation waits longer; default 5 s */
-	uint32_t spare_lanes;        /* per worker and node, 1..3; default 1 (UINT32_MAX = none) */
-	uint32_t manual_keeper;      /* no thread: the application calls ptn_client_keep often; default no */
-	uint64_t seed;               /* of back-off jitter; default from the clock */
+	uint64_t op_timeout_ns; /* no operation waits longer; default 5 s */
+	uint32_t spare_lanes; /* per worker and node, 1..3; default 1 (UINT32_MAX = none) */
+	uint32_t manual_keeper; /* no thread: the application calls ptn_client_keep often; default no */
+	uint64_t seed; /* of back-off jitter; default from the clock */
 };
 
 /*
@@ -37,7 +37,8 @@ struct ptn_client_options {
  * Threads: any.
  */
 PTN_API int ptn_client_open(const char *const *addresses, size_t count,
-			    const struct ptn_client_options *options, struct ptn_client **client_out);
+			    const struct ptn_client_options *options,
+			    struct ptn_client **client_out);
 /* -EBUSY while a worker is open. NULL is fine. */
 PTN_API int ptn_client_close(struct ptn_client *client);
 /* One turn of the keeper, for manual_keeper. Returns when it wants to be called again, in ns from now. */

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 /* X(name, unit, help) */
-#define PTN_COUNTER_TABLE(X)                                                                   \
+#define PTN_COUNTER_TABLE(X)                                                                    \
 	X(verbs_read, verbs, "RDMA READs posted")                                               \
 	X(verbs_write, verbs, "RDMA WRITEs posted")                                             \
 	X(verbs_cas, verbs, "compare-and-swaps posted")                                         \

@@ -24,8 +24,7 @@ enum ptn_error_scope {
 	PTN_SCOPE_LEASE = 2, /* one window; what was acquired with it goes with it */
 	PTN_SCOPE_LANE = 3, /* one queue pair of one worker; recovered by the library */
 	PTN_SCOPE_NODE = 4, /* the session with one memory node */
-	PTN_SCOPE_CORRUPTION =
-		5, /* bytes that cannot be: a bug, a foreign writer or broken memory */
+	PTN_SCOPE_CORRUPTION = 5, /* bytes that cannot be: a bug or a foreign writer */
 };
 
 /* X(name, code, scope, what happened and what to do next) */

@@ -15,13 +15,17 @@
 extern "C" {
 #endif
 
-enum { PTN_KEY_MAX = 1024, PTN_VALUE_MAX = 1 << 20, PTN_NAME_MAX = 63 };
+enum {
+	PTN_KEY_MAX = 1024,
+	PTN_VALUE_MAX = 1 << 20,
+	PTN_NAME_MAX = 63
+};
 
 struct ptn_hash;
 
 struct ptn_hash_options {
 	uint32_t size;
-	uint32_t create;        /* 1 = create when there is none (default), 2 = must not exist, 0xff = never create */
+	uint32_t create; /* 1 = create when there is none (default), 2 = must not exist, 0xff = never create */
 	uint64_t initial_slots; /* default 1024; the table grows by itself */
 	uint64_t cache_entries; /* of each worker's slot cache; default 1 Mi; UINT64_MAX = none */
 };
@@ -43,7 +47,8 @@ PTN_API int ptn_hash_drop(struct ptn_worker *worker, const char *name);
 /* Copy the value into buffer. *len_out is the value's length; when it exceeds capacity, capacity bytes
  * were copied and -ENOBUFS is returned. -ENOENT: no such key. Cost: 1 round trip warm, 2 cold. */
 PTN_API int ptn_hash_get(struct ptn_worker *worker, struct ptn_hash *hash, const void *key,
-			 size_t key_len_bytes, void *buffer, size_t capacity_bytes, size_t *len_out);
+			 size_t key_len_bytes, void *buffer, size_t capacity_bytes,
+			 size_t *len_out);
 /* Insert or replace. Cost: as update when the key exists, as insert when not. */
 PTN_API int ptn_hash_put(struct ptn_worker *worker, struct ptn_hash *hash, const void *key,
 			 size_t key_len_bytes, const void *value, size_t value_len_bytes);
@@ -63,7 +68,7 @@ struct ptn_hash_item {
 	void *buffer;
 	size_t capacity_bytes;
 	size_t len_bytes; /* out */
-	int result;       /* out: 0, -ENOENT, -ENOBUFS, ... */
+	int result; /* out: 0, -ENOENT, -ENOBUFS, ... */
 };
 PTN_API int ptn_hash_multi_get(struct ptn_worker *worker, struct ptn_hash *hash,
 			       struct ptn_hash_item *items, size_t count);
@@ -74,17 +79,17 @@ PTN_API int ptn_hash_multi_get(struct ptn_worker *worker, struct ptn_hash *hash,
  * bounded and resumed: at most about `limit` visits a call. Returns 1 while there is more, 0 at the end,
  * a negative error, or what visit returned if that was not 0.
  */
-typedef int (*ptn_hash_visit_fn)(void *arg, const void *key, size_t key_len_bytes, const void *value,
-				 size_t value_len_bytes);
+typedef int (*ptn_hash_visit_fn)(void *arg, const void *key, size_t key_len_bytes,
+				 const void *value, size_t value_len_bytes);
 PTN_API int ptn_hash_iterate(struct ptn_worker *worker, struct ptn_hash *hash, uint64_t *cursor,
 			     size_t limit, ptn_hash_visit_fn visit, void *arg);
 
 struct ptn_hash_info {
-	uint64_t slots;      /* capacity */
+	uint64_t slots; /* capacity */
 	uint64_t subtables;
-	uint32_t depth;      /* of the directory */
+	uint32_t depth; /* of the directory */
 	uint32_t reserved;
-	uint64_t entries;    /* counted by walking */
+	uint64_t entries; /* counted by walking */
 	uint64_t live_bytes; /* keys and values */
 	uint64_t held_bytes; /* memory that the table holds on its nodes */
 };

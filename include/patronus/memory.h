@@ -20,7 +20,11 @@ extern "C" {
 
 struct ptn_memory;
 
-enum ptn_rights { PTN_READ = 1, PTN_WRITE = 2, PTN_ATOMIC = 4 };
+enum ptn_rights {
+	PTN_READ = 1,
+	PTN_WRITE = 2,
+	PTN_ATOMIC = 4
+};
 
 /* A range of remote memory, to hand to another client. */
 struct ptn_address {
@@ -46,7 +50,8 @@ PTN_API int ptn_memory_acquire(struct ptn_worker *worker, struct ptn_address add
 
 /* One round trip each for up to the worker's buffer (64 KiB at a time beyond). -ERANGE outside; -EACCES
  * without the right; cas and faa need 8-byte alignment (-EINVAL); *old_out is the word before. */
-PTN_API int ptn_memory_read(struct ptn_memory *memory, uint64_t offset, void *buffer, size_t len_bytes);
+PTN_API int ptn_memory_read(struct ptn_memory *memory, uint64_t offset, void *buffer,
+			    size_t len_bytes);
 PTN_API int ptn_memory_write(struct ptn_memory *memory, uint64_t offset, const void *buffer,
 			     size_t len_bytes);
 PTN_API int ptn_memory_cas(struct ptn_memory *memory, uint64_t offset, uint64_t expected,

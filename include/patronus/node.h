@@ -19,20 +19,20 @@ struct ptn_node;
 struct ptn_node_options {
 	uint32_t size;
 	uint32_t allow_unprotected; /* serve clients that ask for no protection (benchmarks); default no */
-	size_t memory_bytes;        /* exported; default 256 MiB; at least 1 MiB */
-	const char *credentials;    /* clients must present the same bytes; default none needed */
-	uint64_t term_ns;           /* of a session's lease when the client names none; default 500 ms */
-	uint64_t term_max_ns;       /* default 1 h */
-	uint64_t epoch_min_ns;      /* least time between reclamation epochs; default 5 ms */
+	size_t memory_bytes; /* exported; default 256 MiB; at least 1 MiB */
+	const char *credentials; /* clients must present the same bytes; default none needed */
+	uint64_t term_ns; /* of a session's lease when the client names none; default 500 ms */
+	uint64_t term_max_ns; /* default 1 h */
+	uint64_t epoch_min_ns; /* least time between reclamation epochs; default 5 ms */
 	/* limits of one session */
-	uint64_t session_bytes_max;    /* default: all memory */
-	uint32_t session_workers_max;  /* default 64 */
-	uint32_t session_windows_max;  /* default 65536, over all its lanes */
-	uint32_t session_leases_max;   /* default 255 */
+	uint64_t session_bytes_max; /* default: all memory */
+	uint32_t session_workers_max; /* default 64 */
+	uint32_t session_windows_max; /* default 65536, over all its lanes */
+	uint32_t session_leases_max; /* default 255 */
 	uint32_t session_requests_per_s; /* default 200000 */
-	uint32_t sessions_max;      /* default 256 */
-	uint32_t drift_ppm;         /* bound on clock drift assumed; default 500 */
-	uint32_t extent_shift;      /* log2 of an extent's bytes; default 24, less for small nodes */
+	uint32_t sessions_max; /* default 256 */
+	uint32_t drift_ppm; /* bound on clock drift assumed; default 500 */
+	uint32_t extent_shift; /* log2 of an extent's bytes; default 24, less for small nodes */
 	uint32_t reserved;
 };
 

@@ -12,63 +12,80 @@
 #include <stdio.h>
 #include <string.h>
 
-static void table__names_are_unique_and_helped(void **state)
+static const struct {
+	const char *name;
+	const char *unit;
+	const char *help;
+} rows[] = {
+#define ROW(name, unit, help) { #name, #unit, help },
+	PTN_COUNTER_TABLE(ROW)
+#undef ROW
+};
+
+enum {
+	ROWS = sizeof(rows) / sizeof(rows[0])
+};
+
+static void table__helped(void **state)
 {
-	for (unsigned int i = 0; i < PTNI_COUNTER_COUNT; i++) {
-		assert_true(strlen(ptni_counter_name(i)) > 0);
-		assert_true(strlen(ptni_counter_unit(i)) > 0);
-		assert_true(strlen(ptni_counter_help(i)) > 0);
-		for (unsigned int j = 0; j < i; j++)
-			assert_string_not_equal(ptni_counter_name(i), ptni_counter_name(j));
+	assert_int_equal(sizeof(struct ptn_counters), ROWS * sizeof(uint64_t));
+	for (int i = 0; i < ROWS; i++) {
+		assert_true(strlen(rows[i].unit) > 0);
+		assert_true(strlen(rows[i].help) > 10);
+		for (int j = 0; j < i; j++)
+			assert_string_not_equal(rows[i].help, rows[j].help);
 	}
-	assert_null(ptni_counter_name(PTNI_COUNTER_COUNT));
-	assert_null(ptni_counter_unit(PTNI_COUNTER_COUNT));
-	assert_null(ptni_counter_help(PTNI_COUNTER_COUNT));
 }
 
 static void add__sums_several_writers(void **state)
 {
 	static struct ptni_counters a, b;
-	struct ptni_counters_sum before = { { 0 } }, after = { { 0 } }, since;
+	struct ptn_counters sum = { 0 }, expected = { 0 };
 
 	PTNI_COUNT(&a, doorbells);
-	ptni_counters_add(&before, &a);
 	PTNI_COUNT_ADD(&a, bytes_read, 100);
 	PTNI_COUNT_ADD(&b, bytes_read, 11);
 	PTNI_COUNT(&b, sessions_refused);
-	ptni_counters_add(&after, &a);
-	ptni_counters_add(&after, &b);
-	ptni_counters_since(&after, &before, &since);
-	for (unsigned int i = 0; i < PTNI_COUNTER_COUNT; i++) {
-		uint64_t expected = i == PTNI_COUNTER_bytes_read       ? 111 :
-				    i == PTNI_COUNTER_sessions_refused ? 1 :
-									 0;
+	ptni_counters_add(&sum, &a);
+	ptni_counters_add(&sum, &b);
+	expected.doorbells = 1;
+	expected.bytes_read = 111;
+	expected.sessions_refused = 1;
+	assert_memory_equal(&sum, &expected, sizeof(sum));
+}
 
-		assert_int_equal(since.value[i], expected);
-	}
-	assert_int_equal(after.value[PTNI_COUNTER_doorbells], 1);
+static void snapshot__replaces(void **state)
+{
+	static struct ptni_counters a;
+	struct ptn_counters seen, expected = { .verbs_inv = 2 };
+
+	memset(&seen, 0xff, sizeof(seen));
+	PTNI_COUNT_ADD(&a, verbs_inv, 2);
+	ptni_counters_snapshot(&a, &seen);
+	assert_memory_equal(&seen, &expected, sizeof(seen));
 }
 
 static void writers__have_every_counter(void **state)
 {
-	struct ptni_counters_sum sum;
-	char text[16384], json[16384], expected[192];
+	char text[16384] = "", json[16384] = "", expected[192];
+	struct ptn_counters sum;
+	uint64_t values[ROWS];
 	size_t text_bytes, json_bytes;
 
-	for (unsigned int i = 0; i < PTNI_COUNTER_COUNT; i++)
-		sum.value[i] = UINT64_MAX - i;
-	text_bytes = ptni_counters_text(&sum, text, sizeof(text));
-	json_bytes = ptni_counters_json(&sum, json, sizeof(json));
+	for (unsigned int i = 0; i < ROWS; i++)
+		values[i] = UINT64_MAX - i;
+	memcpy(&sum, values, sizeof(sum));
+	text_bytes = ptn_counters_text(&sum, text, sizeof(text));
+	json_bytes = ptn_counters_json(&sum, json, sizeof(json));
 	assert_int_equal(text_bytes, strlen(text));
 	assert_int_equal(json_bytes, strlen(json));
-	for (unsigned int i = 0; i < PTNI_COUNTER_COUNT; i++) {
+	for (int i = 0; i < ROWS; i++) {
 		(void)snprintf(expected, sizeof(expected), "%c\"%s\":%llu%c", i ? ',' : '{',
-			       ptni_counter_name(i), (unsigned long long)sum.value[i],
-			       i + 1 < PTNI_COUNTER_COUNT ? ',' : '}');
+			       rows[i].name, (unsigned long long)values[i],
+			       i + 1 < ROWS ? ',' : '}');
 		assert_non_null(strstr(json, expected));
-		(void)snprintf(expected, sizeof(expected), "%-24s %20llu  # %s\n",
-			       ptni_counter_name(i), (unsigned long long)sum.value[i],
-			       ptni_counter_help(i));
+		(void)snprintf(expected, sizeof(expected), "%-24s %20llu  # %s\n", rows[i].name,
+			       (unsigned long long)values[i], rows[i].help);
 		assert_non_null(strstr(text, expected));
 	}
 }
@@ -76,14 +93,14 @@ static void writers__have_every_counter(void **state)
 /* Every cut is a prefix, ends in a zero and reports the whole length. */
 static void writers__cut_like_snprintf(void **state)
 {
-	struct ptni_counters_sum sum = { { 1, 2, 3 } };
+	struct ptn_counters sum = { .verbs_read = 1, .verbs_write = 22 };
 	char whole[16384], cut[300];
-	size_t len = ptni_counters_json(&sum, whole, sizeof(whole));
+	size_t len = ptn_counters_json(&sum, whole, sizeof(whole));
 
-	assert_int_equal(ptni_counters_json(&sum, NULL, 0), len);
+	assert_int_equal(ptn_counters_json(&sum, NULL, 0), len);
 	for (size_t capacity = 1; capacity < sizeof(cut); capacity++) {
 		memset(cut, 'x', sizeof(cut));
-		assert_int_equal(ptni_counters_json(&sum, cut, capacity), len);
+		assert_int_equal(ptn_counters_json(&sum, cut, capacity), len);
 		assert_int_equal(strlen(cut), capacity - 1);
 		assert_memory_equal(cut, whole, capacity - 1);
 		assert_int_equal(cut[capacity], 'x');
@@ -106,11 +123,11 @@ static void reader__sees_whole_growing_numbers(void **state)
 
 	assert_int_equal(pthread_create(&thread, NULL, count_up, NULL), 0);
 	for (int i = 0; i < 1000; i++) {
-		struct ptni_counters_sum sum = { { 0 } };
+		struct ptn_counters seen;
 
-		ptni_counters_add(&sum, &shared);
-		assert_in_range(sum.value[PTNI_COUNTER_doorbells], last, 100000);
-		last = sum.value[PTNI_COUNTER_doorbells];
+		ptni_counters_snapshot(&shared, &seen);
+		assert_in_range(seen.doorbells, last, 100000);
+		last = seen.doorbells;
 	}
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(atomic_load(&shared.doorbells), 100000);
@@ -119,8 +136,9 @@ static void reader__sees_whole_growing_numbers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(table__names_are_unique_and_helped),
+		cmocka_unit_test(table__helped),
 		cmocka_unit_test(add__sums_several_writers),
+		cmocka_unit_test(snapshot__replaces),
 		cmocka_unit_test(writers__have_every_counter),
 		cmocka_unit_test(writers__cut_like_snprintf),
 		cmocka_unit_test(reader__sees_whole_growing_numbers),
