@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Moving bytes between local memory and memory that others access at the same time.
+ *
+ * Guarantees
+ *  G1  Every aligned 8 bytes of the *remote* side are accessed as one, whatever the local alignment
+ *      and whatever the length: single-copy atomic against CAS, FAA and other copies.
+ *  G2  Words are written with release and read with acquire, in ascending order; on long copies the
+ *      middle part has no order of its own, but comes after what was posted before and before what
+ *      is posted after.
+ *  G3  No byte outside the range is touched.
+ *
+ * The local side belongs to the caller while the work request is posted; it is accessed plainly, so
+ * that a sanitizer sees an application that breaks this.
+ */
+#ifndef PTNI_SOFT_COPY_H
+#define PTNI_SOFT_COPY_H
+
+#include "core/base/sanitizer.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* From here on memcpy is faster than the loop. Under the thread sanitizer the loop is always used. */
+enum {
+	COPY_LOOP_MAX = PTNI_TSAN ? 0x7fffffff : 512
+};
+
+/* The sanitizer does not know fences; there every access that needs one is ordered by itself. */
+#if PTNI_TSAN
+#define copy_fence(order) ((void)0)
+#else
+#define copy_fence(order) atomic_thread_fence(order)
+#endif
+
+/* May alias anything, as the remote memory has whatever type its user gave it. */
+typedef uint64_t __attribute__((may_alias)) copy_word;
+
+static inline uint64_t copy_word_load(const void *remote)
+{
+	return __atomic_load_n((const copy_word *)remote, __ATOMIC_ACQUIRE);
+}
+
+static inline void copy_word_store(void *remote, uint64_t word)
+{
+	__atomic_store_n((copy_word *)remote, word, __ATOMIC_RELEASE);
+}
+
+static inline void copy_bytes_in(uint8_t *local, const uint8_t *remote, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		local[i] = __atomic_load_n(remote + i, __ATOMIC_ACQUIRE);
+}
+
+static inline void copy_bytes_out(uint8_t *remote, const uint8_t *local, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		__atomic_store_n(remote + i, local[i], __ATOMIC_RELEASE);
+}
+
+/* Bytes before the first aligned word of the remote side. */
+static inline size_t copy_head(const void *remote, size_t len)
+{
+	size_t head = -(uintptr_t)remote & 7;
+
+	return head < len ? head : len;
+}
+
+/* remote -> local */
+static inline void copy_in(void *local_addr, const void *remote_addr, size_t len)
+{
+	uint8_t *local = local_addr;
+	const uint8_t *remote = remote_addr;
+	size_t head = copy_head(remote, len);
+
+	if (__builtin_expect(head != 0, 0)) {
+		copy_bytes_in(local, remote, head);
+		local += head;
+		remote += head;
+		len -= head;
+	}
+	if (len > COPY_LOOP_MAX && ((uintptr_t)local & 7) == 0) {
+		copy_fence(memory_order_acquire);
+		memmove(local, remote, len & ~(size_t)7);
+		copy_fence(memory_order_acquire);
+		local += len & ~(size_t)7;
+		remote += len & ~(size_t)7;
+		len &= 7;
+	}
+	for (; len >= 8; len -= 8, local += 8, remote += 8) {
+		uint64_t word = copy_word_load(remote);
+
+		memcpy(local, &word, sizeof(word));
+	}
+	if (__builtin_expect(len != 0, 0))
+		copy_bytes_in(local, remote, len);
+}
+
+/* local -> remote */
+static inline void copy_out(void *remote_addr, const void *local_addr, size_t len)
+{
+	uint8_t *remote = remote_addr;
+	const uint8_t *local = local_addr;
+	size_t head = copy_head(remote, len);
+
+	if (__builtin_expect(head != 0, 0)) {
+		copy_bytes_out(remote, local, head);
+		local += head;
+		remote += head;
+		len -= head;
+	}
+	if (len > COPY_LOOP_MAX && ((uintptr_t)local & 7) == 0) {
+		copy_fence(memory_order_release);
+		memmove(remote, local, len & ~(size_t)7);
+		copy_fence(memory_order_release);
+		local += len & ~(size_t)7;
+		remote += len & ~(size_t)7;
+		len &= 7;
+	}
+	for (; len >= 8; len -= 8, local += 8, remote += 8) {
+		uint64_t word;
+
+		memcpy(&word, local, sizeof(word));
+		copy_word_store(remote, word);
+	}
+	if (__builtin_expect(len != 0, 0))
+		copy_bytes_out(remote, local, len);
+}
+
+#endif

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The send queue. A work request runs while it is posted. If it cannot (the peer has no RECV, is not
+ * connected yet, or a requester is still inside a window that is to be invalidated) it is copied to
+ * its place in the ring and everything posted later queues up behind it; every poll of the send
+ * completion queue tries again.
+ *
+ *      freed            executed           posted
+ *        |  done, slot held |  waiting (wqes)  |          posted - freed <= depth
+ */
+#include "core/fabric/soft/soft.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	LIVENESS_PERIOD_NS = 1000000
+};
+
+/* ---- completing */
+
+static const enum ibv_wc_opcode wc_opcodes[] = {
+	[IBV_WR_RDMA_WRITE] = IBV_WC_RDMA_WRITE,
+	[IBV_WR_RDMA_WRITE_WITH_IMM] = IBV_WC_RDMA_WRITE,
+	[IBV_WR_SEND] = IBV_WC_SEND,
+	[IBV_WR_SEND_WITH_IMM] = IBV_WC_SEND,
+	[IBV_WR_RDMA_READ] = IBV_WC_RDMA_READ,
+	[IBV_WR_ATOMIC_CMP_AND_SWP] = IBV_WC_COMP_SWAP,
+	[IBV_WR_ATOMIC_FETCH_AND_ADD] = IBV_WC_FETCH_ADD,
+	[IBV_WR_LOCAL_INV] = IBV_WC_LOCAL_INV,
+	[IBV_WR_BIND_MW] = IBV_WC_BIND_MW,
+	[IBV_WR_SEND_WITH_INV] = IBV_WC_SEND,
+};
+
+static inline void complete(struct soft_qp *qp, const struct ibv_send_wr *wr, int verdict,
+			    uint32_t len, uint32_t index)
+{
+	struct soft_cqe *cqe = soft_cqe_push(qp->send_cq);
+
+	if (soft_unlikely(!cqe))
+		return;
+	cqe->wc = (struct ibv_wc){
+		.wr_id = wr->wr_id,
+		.status = (enum ibv_wc_status)(verdict & 0xff),
+		.opcode = wc_opcodes[wr->opcode],
+		.vendor_err = (uint32_t)verdict >> 8,
+		.byte_len = len,
+		.qp_num = qp->qp.qp_num,
+	};
+	cqe->qp = qp;
+	cqe->index = index;
+	cqe->kind = CQE_SEND;
+}
+
+static struct soft_wqe *wqe_at(struct soft_qp *qp, uint32_t index)
+{
+	return (struct soft_wqe *)(void *)(qp->wqes +
+					   (size_t)(index & qp->wqe_mask) * qp->wqe_stride);
+}
+
+/* What waited will never run. */
+void ptni_soft_send_flush(struct soft_qp *qp)
+{
+	if (qp->inv_entry) {
+		ptni_soft_settle(qp->inv_entry);
+		qp->inv_entry = NULL;
+	}
+	while (qp->sq_executed != qp->sq_posted) {
+		struct soft_wqe *wqe = wqe_at(qp, qp->sq_executed++);
+
+		complete(qp, &wqe->wr, IBV_WC_WR_FLUSH_ERR, 0, qp->sq_executed);
+	}
+}
+
+static void finish(struct soft_qp *qp, const struct ibv_send_wr *wr, int verdict, uint32_t len)
+{
+	qp->sq_executed++;
+	if (verdict || qp->sig_all || (wr->send_flags & IBV_SEND_SIGNALED))
+		complete(qp, wr, verdict, len, qp->sq_executed);
+	if (soft_unlikely(verdict))
+		ptni_soft_qp_break(qp);
+}
+
+/* ---- waiting */
+
+static void wait_begin(struct soft_qp *qp, int why)
+{
+	qp->wait_why = why;
+	qp->wait_since_ns = ptni_clock_read(qp->nic->clock);
+	qp->wait_checked_ns = qp->wait_since_ns;
+	if (!qp->waiting) {
+		qp->waiting = true;
+		qp->waiting_next = qp->send_cq->waiting;
+		qp->send_cq->waiting = qp;
+	}
+}
+
+static uint64_t retry_ns(const struct soft_qp *qp)
+{
+	return (uint64_t)(qp->params.retry_count + 1u) * (4096ull << qp->params.timeout);
+}
+
+/* Has the head of the queue waited long enough? Then the verdict that ends it, else 0. */
+static int wait_over(struct soft_qp *qp)
+{
+	uint64_t now = ptni_clock_read(qp->nic->clock);
+	uint64_t waited = now - qp->wait_since_ns;
+
+	if (now - qp->wait_checked_ns >= LIVENESS_PERIOD_NS) {
+		qp->wait_checked_ns = now;
+		if (ptni_soft_map_dead(qp->peer_map))
+			return soft_verdict(IBV_WC_RETRY_EXC_ERR, CAUSE_PEER_DEAD);
+		if (qp->inv_entry && ptni_soft_settled(qp->inv_entry, qp->inv_seen))
+			qp->inv_seen = 0; /* whoever was inside is dead */
+	}
+	if (qp->wait_why == AGAIN_RECV && qp->params.rnr_retry < 7 &&
+	    waited >= qp->params.rnr_retry * 1000ull * qp->peer->rnr_delay_us)
+		return soft_verdict(IBV_WC_RNR_RETRY_EXC_ERR, CAUSE_RECV_NONE);
+	if (qp->wait_why == AGAIN_PEER && qp->params.timeout && waited >= retry_ns(qp))
+		return soft_verdict(IBV_WC_RETRY_EXC_ERR, CAUSE_PEER_STATE);
+	return 0;
+}
+
+/* Runs what waits until something must wait on. */
+static void advance(struct soft_qp *qp)
+{
+	while (qp->sq_executed != qp->sq_posted) {
+		struct soft_wqe *wqe = wqe_at(qp, qp->sq_executed);
+		uint32_t len;
+		int verdict;
+
+		if (ptni_soft_qp_look(qp) != IBV_QPS_RTS)
+			return;
+		verdict = ptni_soft_run(qp, &wqe->wr, &len);
+		if (verdict >= AGAIN_RECV) {
+			if (qp->wait_why != verdict)
+				wait_begin(qp, verdict);
+			verdict = wait_over(qp);
+			if (!verdict)
+				return;
+		}
+		qp->wait_why = 0;
+		finish(qp, &wqe->wr, verdict, len);
+	}
+}
+
+void ptni_soft_send_progress(struct soft_cq *cq)
+{
+	struct soft_qp **link = &cq->waiting;
+
+	while (*link) {
+		struct soft_qp *qp = *link;
+
+		advance(qp);
+		if (qp->announced)
+			ptni_soft_retire(qp);
+		if (qp->sq_executed == qp->sq_posted) {
+			*link = qp->waiting_next;
+			qp->waiting = false;
+		} else {
+			link = &qp->waiting_next;
+		}
+	}
+}
+
+/* ---- posting */
+
+static bool inline_fits(const struct soft_qp *qp, const struct ibv_send_wr *wr)
+{
+	uint64_t len = 0;
+
+	for (int i = 0; i < wr->num_sge; i++)
+		len += wr->sg_list[i].length;
+	return len <= qp->inline_max;
+}
+
+static bool bind_named(const struct ibv_send_wr *wr)
+{
+	return wr->bind_mw.mw && wr->bind_mw.bind_info.mr;
+}
+
+/* What the provider refuses before it queues anything. */
+static inline int wr_check(const struct soft_qp *qp, const struct ibv_send_wr *wr)
+{
+	bool fits;
+
+	if (soft_unlikely((unsigned int)wr->num_sge > qp->sge_max))
+		return EINVAL;
+	switch (wr->opcode) {
+	case IBV_WR_RDMA_READ:
+	case IBV_WR_ATOMIC_CMP_AND_SWP:
+	case IBV_WR_ATOMIC_FETCH_AND_ADD:
+		fits = qp->rd_atomic && !(wr->send_flags & IBV_SEND_INLINE);
+		break;
+	case IBV_WR_RDMA_WRITE:
+	case IBV_WR_RDMA_WRITE_WITH_IMM:
+	case IBV_WR_SEND:
+	case IBV_WR_SEND_WITH_IMM:
+	case IBV_WR_SEND_WITH_INV:
+		fits = !(wr->send_flags & IBV_SEND_INLINE) || inline_fits(qp, wr);
+		break;
+	case IBV_WR_BIND_MW:
+		fits = bind_named(wr);
+		break;
+	case IBV_WR_LOCAL_INV:
+		fits = true;
+		break;
+	default:
+		fits = false;
+	}
+	return soft_likely(fits) ? 0 : EINVAL;
+}
+
+/* Copies the work request, and inline data, to its place in the ring. */
+static void enqueue(struct soft_qp *qp, const struct ibv_send_wr *wr)
+{
+	struct soft_wqe *wqe = wqe_at(qp, qp->sq_posted++);
+	uint8_t *data = (uint8_t *)(wqe->sge + qp->sge_max);
+
+	wqe->wr = *wr;
+	wqe->wr.next = NULL;
+	wqe->wr.sg_list = wqe->sge;
+	if (wr->opcode == IBV_WR_BIND_MW || wr->opcode == IBV_WR_LOCAL_INV)
+		wqe->wr.num_sge = 0;
+	for (int i = 0; i < wqe->wr.num_sge; i++) {
+		wqe->sge[i] = wr->sg_list[i];
+		if (!(wr->send_flags & IBV_SEND_INLINE) || !wqe->sge[i].length)
+			continue;
+		memcpy(data, (const void *)(uintptr_t)wr->sg_list[i].addr, wqe->sge[i].length);
+		wqe->sge[i].addr = (uintptr_t)data;
+		data += wqe->sge[i].length;
+	}
+}
+
+static __attribute__((noinline)) int post_later(struct soft_qp *qp, const struct ibv_send_wr *wr,
+						int why)
+{
+	int verdict = 0;
+
+	if (why) {
+		wait_begin(qp, why);
+		verdict = wait_over(qp); /* it may have no patience at all */
+	}
+	if (verdict) {
+		qp->wait_why = 0;
+		qp->sq_posted++;
+		finish(qp, wr, verdict, 0);
+	} else {
+		enqueue(qp, wr);
+	}
+	return 0;
+}
+
+/* Not connected, or not any more. */
+static __attribute__((noinline)) int post_unready(struct soft_qp *qp, const struct ibv_send_wr *wr)
+{
+	if (ptni_soft_qp_look(qp) != IBV_QPS_ERR)
+		return EINVAL;
+	if (qp->sq_posted - qp->sq_freed >= qp->sq_depth)
+		return ENOMEM;
+	if (wr_check(qp, wr))
+		return EINVAL;
+	qp->sq_posted++;
+	qp->sq_executed++;
+	complete(qp, wr, IBV_WC_WR_FLUSH_ERR, 0, qp->sq_executed);
+	return 0;
+}
+
+static inline int post_one(struct soft_qp *qp, const struct ibv_send_wr *wr)
+{
+	uint32_t len;
+	int verdict;
+	int rc;
+
+	if (soft_unlikely(atomic_load_explicit(&qp->entry->gate, memory_order_relaxed) != qp->gate))
+		return post_unready(qp, wr);
+	if (soft_unlikely(qp->sq_posted - qp->sq_freed >= qp->sq_depth))
+		return ENOMEM;
+	rc = wr_check(qp, wr);
+	if (soft_unlikely(rc))
+		return rc;
+	if (soft_unlikely(qp->sq_executed != qp->sq_posted))
+		return post_later(qp, wr, 0);
+	verdict = ptni_soft_run(qp, wr, &len);
+	if (soft_unlikely(verdict >= AGAIN_RECV))
+		return post_later(qp, wr, verdict);
+	qp->sq_posted++;
+	finish(qp, wr, verdict, len);
+	return 0;
+}
+
+int ptni_soft_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
+{
+	struct soft_qp *qp = soft_qp_of(ibqp);
+	int rc = 0;
+
+	for (; wr; wr = wr->next) {
+		rc = post_one(qp, wr);
+		if (soft_unlikely(rc)) {
+			*bad_wr = wr;
+			break;
+		}
+	}
+	if (qp->announced)
+		ptni_soft_retire(qp);
+	return rc;
+}
