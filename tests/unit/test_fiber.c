@@ -232,9 +232,12 @@ static void stack_used__is_a_high_water_mark(void **state)
 }
 
 static struct ptni_fiber_pool *overflowing;
+static struct ptni_fiber *below; /* never run: its stack is the next one down */
 
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
+	if (ptni_fiber_stack_used(below) > 256) /* the frame that make_fcontext() laid */
+		_exit(46);
 	_exit(ptni_fiber_pool_is_guard(overflowing, info->si_addr) ? 42 : 43);
 }
 
@@ -264,7 +267,7 @@ static void overflow_in_child(void)
 
 	if (sigaltstack(&stack, NULL) || sigaction(SIGSEGV, &action, NULL) ||
 	    ptni_fiber_pool_open(3, PTNI_FIBER_STACK_MIN_BYTES, &overflowing) ||
-	    ptni_fiber_create(overflowing, nothing, NULL, &fiber) ||
+	    ptni_fiber_create(overflowing, nothing, NULL, &below) ||
 	    ptni_fiber_create(overflowing, overflow, NULL, &fiber))
 		_exit(44);
 	ptni_fiber_resume(fiber);

@@ -28,6 +28,7 @@ struct model {
 	struct timer timers[TIMERS];
 	uint64_t now_ns;
 	uint64_t tick_called;
+	uint64_t wheel_tick; /* as last seen: the wheel does not turn back */
 	size_t pending;
 	struct ptni_rng *rng;
 };
@@ -48,6 +49,8 @@ static void on_timer(struct ptni_wheel *wheel, struct ptni_wheel_node *node)
 	uint64_t tick = tick_of(timer->deadline_ns);
 
 	assert_ptr_equal(wheel, &model->wheel);
+	assert_true(wheel->tick >= model->wheel_tick);
+	model->wheel_tick = wheel->tick;
 	assert_true(timer->pending);
 	assert_false(ptni_wheel_pending(node));
 	assert_false(ptni_wheel_cancel(wheel, node));
@@ -91,12 +94,14 @@ static uint64_t earliest_ns(void)
 	return earliest;
 }
 
-/* Deadlines from now to hours ahead, most of them near a power of 64 ticks, where slots begin. */
+/* Deadlines from the past to hours ahead, many of them near a power of 64 ticks, where slots begin. */
 static uint64_t deadline_random(struct ptni_rng *rng, uint64_t now_ns)
 {
 	uint64_t span_ns = UINT64_C(1000) << ptni_rng_below(rng, 34);
 	uint64_t aligned;
 
+	if (ptni_rng_chance(rng, 1, 16))
+		return ptni_rng_below(rng, now_ns + 1);
 	if (ptni_rng_chance(rng, 1, 3)) {
 		aligned = (now_ns / span_ns + 1) * span_ns;
 		return aligned - 2000 + ptni_rng_below(rng, 4000);
@@ -242,6 +247,7 @@ static void time_back__calls_nothing(void **state)
 	(void)ptni_wheel_add(&wheel, &node, 1500000, count_call);
 	assert_false(ptni_wheel_advance(&wheel, 1200000, 10));
 	assert_false(ptni_wheel_advance(&wheel, 0, 10));
+	assert_int_equal(wheel.tick, 1200);
 	assert_int_equal(calls, 0);
 	assert_false(ptni_wheel_advance(&wheel, 1500000, 10));
 	assert_int_equal(calls, 1);
