@@ -88,12 +88,22 @@ static int set_choice(struct ycsb_config *config, const struct ycsb_property *pr
 	return bad(property, value, origin, expected, why_out);
 }
 
+/* Into a text of YCSB_TEXT_MAX bytes; false if it does not fit. */
+static bool copy_text(char *to, const char *value)
+{
+	size_t len_bytes = strlen(value);
+
+	if (len_bytes >= YCSB_TEXT_MAX)
+		return false;
+	memcpy(to, value, len_bytes + 1);
+	return true;
+}
+
 static int set_text(struct ycsb_config *config, const struct ycsb_property *property,
 		    const char *value, const char *origin, struct ycsb_message *why_out)
 {
-	if (strlen(value) >= YCSB_TEXT_MAX)
+	if (!copy_text(member(config, property), value))
 		return bad(property, value, origin, "up to 1023 bytes", why_out);
-	strcpy(member(config, property), value);
 	return 0;
 }
 
@@ -142,9 +152,10 @@ static int set_percentiles(struct ycsb_config *config, const struct ycsb_propert
 			break;
 		at = end + 1;
 	}
+	if (!copy_text(config->percentile_text, value))
+		return bad(property, value, origin, "up to 1023 bytes", why_out);
 	memcpy(config->percentiles, list, count * sizeof(list[0]));
 	config->percentile_cnt = count;
-	strcpy(config->percentile_text, value);
 	return 0;
 }
 

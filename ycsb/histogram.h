@@ -67,7 +67,8 @@ struct ycsb_histogram *ycsb_histogram_new(void);
 void ycsb_histogram_clear(struct ycsb_histogram *histogram);
 /* What follows is for one thread at a time on `to`, `histogram`, `base`. */
 void ycsb_histogram_add(struct ycsb_histogram *to, const struct ycsb_histogram *from);
-/* Leaves in `histogram` what was recorded since `base`, an earlier copy of it; min and max become those of the difference. */
+/* Leaves in `histogram` what was recorded since `base`, an earlier copy of it; min and max become
+ * those of the difference. */
 void ycsb_histogram_subtract(struct ycsb_histogram *histogram, const struct ycsb_histogram *base);
 
 uint64_t ycsb_histogram_count(const struct ycsb_histogram *histogram);
