@@ -17,6 +17,7 @@
 
 #include "ycsb/random.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define YCSB_ZIPFIAN_THETA   0.99
@@ -27,6 +28,7 @@ struct ycsb_zipfian {
 	uint64_t item_cnt; /* that eta was made for */
 	uint64_t zeta_cnt; /* that zetan stands for */
 	double theta, alpha, zetan, eta, zeta2;
+	bool alpha_is_100;
 	double second; /* draws of u * zetan below it are item 1 */
 };
 

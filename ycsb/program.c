@@ -105,6 +105,7 @@ static int with_store(const struct ycsb_cli *cli, struct ycsb_workload *workload
 		.seed = (uint64_t)config->seed,
 		.worker_cnt = (uint32_t)config->thread_cnt,
 		.protection = config->protection != 0,
+		.create = (cli->phases & YCSB_LOAD) != 0 || config->insert_proportion >= 1,
 	};
 	const char *why = NULL;
 	char text[YCSB_TEXT_MAX + 256];

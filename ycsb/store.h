@@ -49,6 +49,7 @@ struct ycsb_store_options {
 	uint64_t seed;
 	uint32_t worker_cnt; /* most workers open at a time */
 	bool protection;
+	bool create; /* the table, if it is not there */
 };
 
 struct ycsb_store;

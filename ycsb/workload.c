@@ -180,66 +180,68 @@ struct ycsb_write ycsb_stream_update(struct ycsb_stream *stream, const struct yc
 }
 
 /* Eight digits as eight octets, first digit lowest: split in halves, quarters, digits, in parallel. */
-static uint64_t eight_digits(uint32_t value)
+static inline uint64_t eight_digits(uint32_t value)
 {
 	uint64_t fours = value / 10000 | (uint64_t)(value % 10000) << 32;
 	uint64_t high = (fours * 10486 >> 20) & UINT64_C(0x7f0000007f);
 	uint64_t twos = high | (fours - 100 * high) << 16;
 	uint64_t tens = (twos * 103 >> 10) & UINT64_C(0x000f000f000f000f);
 
-	return htole64((tens | (twos - 10 * tens) << 8) + UINT64_C(0x3030303030303030));
+	return (tens | (twos - 10 * tens) << 8) + UINT64_C(0x3030303030303030);
 }
 
-static uint32_t digit_count(uint64_t value)
+/* All eight digits; writes eight octets. */
+static inline char *put_eight(char *to, uint32_t value)
 {
-	static const uint64_t powers[] = {
-		UINT64_C(1),
-		UINT64_C(10),
-		UINT64_C(100),
-		UINT64_C(1000),
-		UINT64_C(10000),
-		UINT64_C(100000),
-		UINT64_C(1000000),
-		UINT64_C(10000000),
-		UINT64_C(100000000),
-		UINT64_C(1000000000),
-		UINT64_C(10000000000),
-		UINT64_C(100000000000),
-		UINT64_C(1000000000000),
-		UINT64_C(10000000000000),
-		UINT64_C(100000000000000),
-		UINT64_C(1000000000000000),
-		UINT64_C(10000000000000000),
-		UINT64_C(100000000000000000),
-		UINT64_C(1000000000000000000),
-		UINT64_C(10000000000000000000),
-	};
-	uint32_t bits = 64 - (uint32_t)__builtin_clzll(value | 1);
-	uint32_t guess = bits * 1233 >> 12; /* log10(2) = 1233 / 4096, nearly */
+	uint64_t digits = htole64(eight_digits(value));
 
-	return guess + (value >= powers[guess]) + (value == 0 && guess == 0 ? 1 : 0);
+	memcpy(to, &digits, sizeof(digits));
+	return to + 8;
+}
+
+/* Without leading zeros, at least one digit, value below 10^8; writes eight octets. */
+static inline char *put_first(char *to, uint32_t value)
+{
+	uint64_t digits = eight_digits(value);
+	/* Leading '0' octets have no low bits set; the last digit stays whatever it is. */
+	uint32_t zeros = (uint32_t)__builtin_ctzll((digits & UINT64_C(0x0f0f0f0f0f0f0f0f)) |
+						   UINT64_C(1) << 56) /
+			 8;
+
+	digits = htole64(digits >> 8 * zeros);
+	memcpy(to, &digits, sizeof(digits));
+	return to + 8 - zeros;
+}
+
+/* Decimal; only writes, so that nothing waits for a store that is on its way. */
+static char *put_number(char *to, uint64_t value)
+{
+	const uint64_t base = UINT64_C(100000000);
+	uint64_t high = value / base, top = high / base;
+
+	if (top != 0)
+		to = put_eight(put_first(to, (uint32_t)top), (uint32_t)(high % base));
+	else if (high != 0)
+		to = put_first(to, (uint32_t)high);
+	else
+		return put_first(to, (uint32_t)value);
+	return put_eight(to, (uint32_t)(value % base));
 }
 
 void ycsb_key_name(uint64_t number, bool ordered, uint32_t padding, struct ycsb_key *key_out)
 {
 	enum {
-		DIGITS = 24,
 		PREFIX_LEN = 4
 	};
-	const uint64_t base = UINT64_C(100000000);
 	uint64_t value = ordered ? number : ycsb_fnv64(number);
-	uint64_t groups[3] = { eight_digits((uint32_t)(value / (base * base))),
-			       eight_digits((uint32_t)(value / base % base)),
-			       eight_digits((uint32_t)(value % base)) };
-	uint32_t count = digit_count(value), zeros = padding > count ? padding - count : 0;
-	char digits[2 * DIGITS];
+	char *digits = key_out->bytes + PREFIX_LEN, *end = put_number(digits, value);
+	uint32_t count = (uint32_t)(end - digits);
 
-	memcpy(digits, groups, DIGITS);
 	memcpy(key_out->bytes, "user", PREFIX_LEN);
-	if (zeros != 0)
-		memset(key_out->bytes + PREFIX_LEN, '0', zeros);
-	/* A copy of fixed width; what it takes beyond the digits lies past the end of the key. */
-	memset(digits + DIGITS, 0, DIGITS);
-	memcpy(key_out->bytes + PREFIX_LEN + zeros, digits + DIGITS - count, DIGITS);
-	key_out->len_bytes = PREFIX_LEN + zeros + count;
+	key_out->len_bytes = PREFIX_LEN + count;
+	if (padding <= count)
+		return;
+	memmove(digits + (padding - count), digits, count);
+	memset(digits, '0', padding - count);
+	key_out->len_bytes = PREFIX_LEN + padding;
 }

@@ -117,6 +117,28 @@ static void zipfian__is_near_zipfs_law(void **state)
 	assert_true(apart / 2 < 0.05);
 }
 
+/* The multiplications in place of pow(): rank by rank the same, but for one in the last digits. */
+static void zipfian__multiplied_powers_are_those_of_pow(void **state)
+{
+	struct ycsb_zipfian fast, slow;
+	struct ycsb_random a, b;
+	int apart = 0;
+
+	ycsb_scrambled_init(&fast);
+	slow = fast;
+	slow.alpha_is_100 = false;
+	assert_true(fast.alpha_is_100);
+	ycsb_random_init(&a, 31, 0);
+	ycsb_random_init(&b, 31, 0);
+	for (int i = 0; i < DRAWS; i++) {
+		uint64_t x = ycsb_zipfian_next(&fast, &a), y = ycsb_zipfian_next(&slow, &b);
+
+		assert_true(x - y + 1 <= 2);
+		apart += x != y;
+	}
+	assert_true(apart < DRAWS / 10000);
+}
+
 static void zipfian__one_and_two_items_stay_in_range(void **state)
 {
 	struct ycsb_zipfian one, two;
@@ -389,6 +411,7 @@ int main(void)
 		cmocka_unit_test(zipfian__matches_the_formula),
 		cmocka_unit_test(zipfian__a_theta_of_0_9_or_0_98_is_caught),
 		cmocka_unit_test(zipfian__is_near_zipfs_law),
+		cmocka_unit_test(zipfian__multiplied_powers_are_those_of_pow),
 		cmocka_unit_test(zipfian__one_and_two_items_stay_in_range),
 		cmocka_unit_test(zeta__equals_the_sum_and_the_published_constant),
 		cmocka_unit_test(zipfian_grow__equals_a_new_start_but_for_eta),
