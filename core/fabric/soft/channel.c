@@ -3,6 +3,10 @@
  * Finding a peer: a SEQPACKET socket of the Unix domain, which keeps messages whole, in order, and
  * tells when the other end is gone. "inproc:NAME" is a name of this process in the abstract
  * namespace, "shm:PATH" a path in the file system.
+ *
+ * On a shm channel both ends first send a greeting that users never see: {NIC, descriptor of its
+ * segment}. It is read by the first receive, or by a connect that needs it, and leaves the peer's
+ * segment mapped here.
  */
 #include "core/fabric/soft/soft.h"
 
@@ -10,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -22,7 +27,23 @@ struct ptni_listener {
 
 struct ptni_channel {
 	struct soft_nic *nic;
+	struct soft_map *map; /* the peer's, once it has introduced itself; NULL within a process */
+	struct ptni_channel *next;
 	int fd;
+	bool greeted;
+};
+
+struct greeting {
+	uint64_t magic;
+	uint64_t nic_id;
+	uint32_t version;
+	uint32_t pad;
+};
+
+/* Room for the descriptor, aligned as the macros want it. */
+union greeting_control {
+	char bytes[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr align;
 };
 
 enum {
@@ -93,6 +114,8 @@ int ptni_soft_listen(struct ptni_fabric *fabric, const char *address,
 		return -ENOMEM;
 	listener->nic = soft_container(fabric, struct soft_nic, fabric);
 	rc = address_parse(address, &listener->name, &len);
+	if (!rc && listener->name.sun_path[0] && !listener->nic->shared)
+		rc = -EINVAL; /* a NIC of this process alone */
 	rc = rc ? rc : listener_bind(listener, len);
 	if (rc) {
 		free(listener);
@@ -115,15 +138,165 @@ void ptni_soft_listener_close(struct ptni_listener *listener)
 	free(listener);
 }
 
-static int channel_make(struct soft_nic *nic, int fd, struct ptni_channel **channel_out)
+/* ---- greeting */
+
+static int greeting_send(struct soft_nic *nic, int fd)
+{
+	struct greeting greeting = { SEGMENT_MAGIC, nic->id, SEGMENT_VERSION, 0 };
+	struct iovec iov = { &greeting, sizeof(greeting) };
+	union greeting_control control = { { 0 } };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &nic->map->memfd, sizeof(int));
+	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+/* The descriptor that came with a message, or -1. */
+static int control_fd(struct msghdr *msg)
+{
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+	int fd = -1;
+
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	return fd;
+}
+
+static int peer_pidfd(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	int pidfd;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return -errno;
+	pidfd = pidfd_open(peer.pid, 0);
+	if (pidfd < 0)
+		return errno == ESRCH ? -ECONNRESET : -errno;
+	return pidfd;
+}
+
+/* Maps the peer's segment, or finds that it is our own or known. Takes over `memfd`. */
+static int peer_map(struct ptni_channel *channel, uint64_t nic_id, int memfd)
+{
+	int pidfd;
+
+	channel->map = ptni_soft_map_find(nic_id);
+	if (channel->map) {
+		close(memfd);
+		return 0;
+	}
+	pidfd = peer_pidfd(channel->fd);
+	if (pidfd < 0) {
+		close(memfd);
+		return pidfd;
+	}
+	return ptni_soft_map_import(nic_id, memfd, pidfd, &channel->map);
+}
+
+static int greeting_recv(struct ptni_channel *channel)
+{
+	struct greeting greeting = { 0 };
+	struct iovec iov = { &greeting, sizeof(greeting) };
+	union greeting_control control;
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	ssize_t got = recvmsg(channel->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	int memfd;
+
+	if (got < 0)
+		return -errno;
+	if (got == 0)
+		return -ECONNRESET;
+	memfd = control_fd(&msg);
+	if (got != (ssize_t)sizeof(greeting) || greeting.magic != SEGMENT_MAGIC || memfd < 0) {
+		if (memfd >= 0)
+			close(memfd);
+		return -EPROTO;
+	}
+	if (greeting.version != SEGMENT_VERSION) {
+		close(memfd);
+		return -EPROTONOSUPPORT;
+	}
+	return peer_map(channel, greeting.nic_id, memfd);
+}
+
+static void channels_remove(struct ptni_channel *channel)
+{
+	struct ptni_channel **link = &channel->nic->channels;
+
+	while (*link && *link != channel)
+		link = &(*link)->next;
+	if (*link)
+		*link = channel->next;
+}
+
+/* Under the lock: another thread's connect may read it as well. */
+static int channel_greet(struct ptni_channel *channel)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&channel->nic->lock);
+	if (!channel->greeted)
+		rc = greeting_recv(channel);
+	if (!rc && !channel->greeted) {
+		channel->greeted = true;
+		channels_remove(channel);
+	}
+	pthread_mutex_unlock(&channel->nic->lock);
+	return rc;
+}
+
+void ptni_soft_channels_greet(struct soft_nic *nic)
+{
+	struct ptni_channel *next;
+
+	pthread_mutex_lock(&nic->lock);
+	for (struct ptni_channel *channel = nic->channels; channel; channel = next) {
+		next = channel->next;
+		if (greeting_recv(channel) == 0) {
+			channel->greeted = true;
+			channels_remove(channel);
+		}
+	}
+	pthread_mutex_unlock(&nic->lock);
+}
+
+/* ---- channels */
+
+static int channel_make(struct soft_nic *nic, bool shm, int fd, struct ptni_channel **channel_out)
 {
 	struct ptni_channel *channel = calloc(1, sizeof(*channel));
+	int rc = channel ? 0 : -ENOMEM;
 
-	if (!channel) {
+	if (!rc && shm)
+		rc = greeting_send(nic, fd);
+	if (rc) {
+		free(channel);
 		close(fd);
-		return -ENOMEM;
+		return rc;
 	}
-	*channel = (struct ptni_channel){ .nic = nic, .fd = fd };
+	*channel = (struct ptni_channel){ .nic = nic, .fd = fd, .greeted = !shm };
+	if (shm) {
+		pthread_mutex_lock(&nic->lock);
+		channel->next = nic->channels;
+		nic->channels = channel;
+		pthread_mutex_unlock(&nic->lock);
+	}
 	*channel_out = channel;
 	return 0;
 }
@@ -134,12 +307,13 @@ int ptni_soft_accept(struct ptni_listener *listener, struct ptni_channel **chann
 
 	if (fd < 0)
 		return errno == ECONNABORTED || errno == EINTR ? -EAGAIN : -errno;
-	return channel_make(listener->nic, fd, channel_out);
+	return channel_make(listener->nic, listener->name.sun_path[0] != 0, fd, channel_out);
 }
 
 int ptni_soft_dial(struct ptni_fabric *fabric, const char *address,
 		   struct ptni_channel **channel_out)
 {
+	struct soft_nic *nic = soft_container(fabric, struct soft_nic, fabric);
 	struct sockaddr_un name;
 	socklen_t len;
 	int rc = address_parse(address, &name, &len);
@@ -147,6 +321,8 @@ int ptni_soft_dial(struct ptni_fabric *fabric, const char *address,
 
 	if (rc)
 		return rc;
+	if (name.sun_path[0] && !nic->shared)
+		return -EINVAL; /* a NIC of this process alone */
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
@@ -155,12 +331,20 @@ int ptni_soft_dial(struct ptni_fabric *fabric, const char *address,
 		close(fd);
 		return rc;
 	}
-	return channel_make(soft_container(fabric, struct soft_nic, fabric), fd, channel_out);
+	return channel_make(nic, name.sun_path[0] != 0, fd, channel_out);
 }
 
 int ptni_soft_channel_fd(struct ptni_channel *channel)
 {
 	return channel->fd;
+}
+
+/* The peer closed, or it died: then its queue pairs are to be shut. */
+static int channel_ended(struct ptni_channel *channel)
+{
+	if (channel->map)
+		ptni_soft_map_dead(channel->map);
+	return -ECONNRESET;
 }
 
 int ptni_soft_channel_send(struct ptni_channel *channel, const void *data, size_t len)
@@ -171,19 +355,23 @@ int ptni_soft_channel_send(struct ptni_channel *channel, const void *data, size_
 		return -EMSGSIZE;
 	sent = send(channel->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (sent < 0)
-		return errno == EPIPE ? -ECONNRESET : -errno;
+		return errno == EPIPE || errno == ECONNRESET ? channel_ended(channel) : -errno;
 	return 0;
 }
 
 /* The length of the message. One longer than `capacity` is refused and stays where it is. */
 int ptni_soft_channel_recv(struct ptni_channel *channel, void *data, size_t capacity)
 {
-	ssize_t got = recv(channel->fd, data, capacity, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+	int rc = channel_greet(channel);
+	ssize_t got;
 
+	if (rc)
+		return rc;
+	got = recv(channel->fd, data, capacity, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+	if (got == 0 || (got < 0 && errno == ECONNRESET))
+		return channel_ended(channel);
 	if (got < 0)
 		return -errno;
-	if (got == 0)
-		return -ECONNRESET;
 	if ((size_t)got > capacity)
 		return -EMSGSIZE;
 	got = recv(channel->fd, data, capacity, MSG_DONTWAIT);
@@ -192,6 +380,11 @@ int ptni_soft_channel_recv(struct ptni_channel *channel, void *data, size_t capa
 
 void ptni_soft_channel_close(struct ptni_channel *channel)
 {
+	pthread_mutex_lock(&channel->nic->lock);
+	channels_remove(channel);
+	pthread_mutex_unlock(&channel->nic->lock);
+	if (channel->map)
+		ptni_soft_map_put(channel->map);
 	close(channel->fd);
 	free(channel);
 }

@@ -7,8 +7,12 @@
 #include "core/fabric/soft/soft.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void entry_init(struct cq_entry *entry)
@@ -85,15 +89,70 @@ int ptni_soft_cq_close(struct ibv_cq *ibcq)
 
 /* ---- waking */
 
+/*
+ * Within a process an eventfd. Between processes a datagram socket with a name that follows from the
+ * NIC and the queue, so that no descriptor has to travel for a queue that is opened later.
+ */
+static socklen_t wake_name(uint64_t nic_id, uint32_t index, struct sockaddr_un *name)
+{
+	int len;
+
+	*name = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	len = snprintf(name->sun_path + 1, sizeof(name->sun_path) - 1,
+		       "patronus-cq-%016" PRIx64 "-%u", nic_id, index);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len);
+}
+
+static int wake_fd_open(const struct soft_cq *cq)
+{
+	struct sockaddr_un name;
+	socklen_t len;
+	int fd;
+
+	if (!cq->nic->shared) {
+		fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		return fd < 0 ? -errno : fd;
+	}
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	len = wake_name(cq->nic->id, cq->index, &name);
+	if (bind(fd, (const struct sockaddr *)&name, len)) {
+		int rc = -errno;
+
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+/* A full counter or queue is awake already. */
+static void wake_send(const struct soft_map *map, uint32_t index)
+{
+	struct sockaddr_un name;
+	uint64_t one = 1;
+	ssize_t sent;
+	int fd;
+
+	if (map->shared) {
+		sent = sendto(map->wake_fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL,
+			      (const struct sockaddr *)&name, wake_name(map->nic_id, index, &name));
+	} else {
+		fd = atomic_load(&map->segment->cq[index].fd);
+		sent = fd >= 0 ? write(fd, &one, sizeof(one)) : 0;
+	}
+	(void)sent;
+}
+
 int ptni_soft_cq_fd(struct ibv_cq *ibcq)
 {
 	struct soft_cq *cq = soft_cq_of(ibcq);
-	int fd;
 
 	if (cq->fd < 0) {
-		fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		int fd = wake_fd_open(cq);
+
 		if (fd < 0)
-			return -errno;
+			return fd;
 		cq->fd = fd;
 		atomic_store(&cq->entry->fd, fd);
 	}
@@ -142,18 +201,10 @@ void ptni_soft_cq_wake(struct soft_map *map, uint32_t index)
 {
 	struct cq_entry *entry = &map->segment->cq[index];
 	uint64_t armed = atomic_load(&entry->armed);
-	uint64_t one = 1;
-	ssize_t written;
-	int fd;
 
 	if (soft_likely(!armed))
 		return;
-	fd = atomic_load(&entry->fd);
-	if (map->pidfd < 0 && fd >= 0)
-		written = write(fd, &one, sizeof(one));
-	else
-		written = 0;
-	(void)written; /* a full counter wakes as well */
+	wake_send(map, index);
 	atomic_compare_exchange_strong(&entry->armed, &armed, 0);
 }
 

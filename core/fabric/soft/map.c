@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,7 +20,20 @@ enum {
 };
 
 static pthread_mutex_t maps_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t maps_once = PTHREAD_ONCE_INIT;
 static struct soft_map *maps;
+
+/* A child has none of the segments (MADV_DONTFORK) and is no NIC's owner. */
+static void maps_forget(void)
+{
+	pthread_mutex_init(&maps_lock, NULL);
+	maps = NULL;
+}
+
+static void maps_init(void)
+{
+	pthread_atfork(NULL, NULL, maps_forget);
+}
 
 static struct soft_map *maps_find(uint64_t nic_id)
 {
@@ -51,6 +65,7 @@ static void *map_reserve(uint64_t size, int memfd)
 	if (skip)
 		munmap(base, skip);
 	munmap(base + skip + size, MAP_ALIGN - skip);
+	madvise(addr, size, MADV_DONTFORK);
 	return addr;
 }
 
@@ -89,6 +104,8 @@ static void map_destroy(struct soft_map *map)
 		close(map->memfd);
 	if (map->pidfd >= 0)
 		close(map->pidfd);
+	if (map->wake_fd >= 0)
+		close(map->wake_fd);
 	free(map);
 }
 
@@ -111,23 +128,40 @@ static void segment_header_write(struct soft_map *map)
 	};
 }
 
+/* The socket that wakes sleepers in other processes is made here: the data path makes nothing. */
+static int wake_socket(struct soft_map *map)
+{
+	if (map->shared)
+		map->wake_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return map->shared && map->wake_fd < 0 ? -errno : 0;
+}
+
+static int segment_make(struct soft_map *map)
+{
+	if (map->shared) {
+		int fd = memfd_make(map->size);
+
+		if (fd < 0)
+			return fd;
+		map->memfd = fd;
+	}
+	map->segment = map_reserve(map->size, map->memfd);
+	return map->segment ? 0 : -ENOMEM;
+}
+
 int ptni_soft_map_create(bool shared, uint64_t size, struct soft_map **map_out)
 {
 	struct soft_map *map = calloc(1, sizeof(*map));
-	int rc = 0;
+	int rc;
 
 	if (!map)
 		return -ENOMEM;
-	map->memfd = shared ? memfd_make(size) : -1;
-	map->pidfd = -1;
-	map->size = size;
-	map->shared = shared;
-	if (shared && map->memfd < 0)
-		rc = map->memfd;
-	else
-		map->segment = map_reserve(size, map->memfd);
-	if (!rc && !map->segment)
-		rc = -ENOMEM;
+	*map = (struct soft_map){
+		.memfd = -1, .pidfd = -1, .wake_fd = -1, .size = size, .shared = shared
+	};
+	pthread_once(&maps_once, maps_init);
+	rc = wake_socket(map);
+	rc = rc ? rc : segment_make(map);
 	if (!rc) {
 		pthread_mutex_lock(&maps_lock);
 		rc = nic_id_draw(&map->nic_id);
@@ -167,7 +201,11 @@ static int map_open(struct soft_map *map)
 		return -EPROTO;
 	map->size = (uint64_t)stat.st_size;
 	map->segment = map_reserve(map->size, map->memfd);
-	return map->segment ? segment_check(map) : -ENOMEM;
+	if (!map->segment)
+		return -ENOMEM;
+	close(map->memfd); /* the mapping holds it */
+	map->memfd = -1;
+	return segment_check(map);
 }
 
 /* Maps a peer's segment, or finds it mapped. Takes over both descriptors in any case. */
@@ -182,14 +220,17 @@ int ptni_soft_map_import(uint64_t nic_id, int memfd, int pidfd, struct soft_map 
 		close(pidfd);
 		return -ENOMEM;
 	}
-	*map = (struct soft_map){ .nic_id = nic_id, .memfd = memfd, .pidfd = pidfd, .shared = true };
+	*map = (struct soft_map){
+		.nic_id = nic_id, .memfd = memfd, .pidfd = pidfd, .wake_fd = -1, .shared = true
+	};
 	pthread_mutex_lock(&maps_lock);
 	known = maps_find(nic_id);
 	if (known) {
 		known->refs++;
 		rc = 0;
 	} else {
-		rc = map_open(map);
+		rc = wake_socket(map);
+		rc = rc ? rc : map_open(map);
 		if (!rc) {
 			map->delta = (ptrdiff_t)((uintptr_t)map->segment -
 						 (uintptr_t)map->segment->header.base);
@@ -233,6 +274,15 @@ void ptni_soft_map_put(struct soft_map *map)
 		map_destroy(map);
 }
 
+/* Whoever notices first that the owner died shuts its queue pairs, for all who are connected. */
+static void segment_bury(struct segment *segment)
+{
+	uint32_t used = atomic_load(&segment->header.qps_used);
+
+	for (uint32_t i = 0; i < used && i < SEGMENT_QP_MAX; i++)
+		atomic_store(&segment->qp[i].gate, (uint64_t)GATE_CLOSED);
+}
+
 bool ptni_soft_map_dead(struct soft_map *map)
 {
 	struct pollfd pollfd = { .fd = map->pidfd, .events = POLLIN };
@@ -241,6 +291,7 @@ bool ptni_soft_map_dead(struct soft_map *map)
 		return true;
 	if (map->pidfd < 0 || poll(&pollfd, 1, 0) <= 0)
 		return false;
+	segment_bury(map->segment);
 	atomic_store_explicit(&map->dead, true, memory_order_relaxed);
 	return true;
 }

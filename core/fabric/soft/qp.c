@@ -476,6 +476,10 @@ int ptni_soft_qp_connect(struct ibv_qp *ibqp, const struct ptni_qp_params *param
 	if (qp->state != IBV_QPS_INIT)
 		return -EINVAL;
 	map = ptni_soft_map_find(blob.nic_id);
+	if (!map) {
+		ptni_soft_channels_greet(qp->nic);
+		map = ptni_soft_map_find(blob.nic_id);
+	}
 	if (!map)
 		return -ENOTCONN; /* no channel to that NIC was ever made, or it is gone */
 	if (map->pidfd >= 0 && !qp->nic->shared) {

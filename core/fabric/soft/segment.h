@@ -173,6 +173,7 @@ struct segment_header {
 	uint64_t size;
 	uint32_t version;
 	uint32_t pid;
+	_Atomic uint32_t qps_used; /* entries from here on were never used */
 };
 
 struct segment {

@@ -112,8 +112,9 @@ struct soft_map {
 	ptrdiff_t delta; /* our address - the owner's address */
 	uint64_t size;
 	uint32_t refs;
-	int memfd; /* -1: private memory */
+	int memfd; /* of a shared segment that is ours, else -1 */
 	int pidfd; /* of the owner; -1: this process */
+	int wake_fd; /* for datagrams to completion queues of a shared segment, else -1 */
 	bool shared;
 	_Atomic bool dead;
 };
@@ -150,7 +151,7 @@ struct soft_nic {
 	uint32_t mr_count;
 	uint32_t mw_count;
 	_Atomic(struct soft_qp *) *qps; /* by index */
-	struct soft_channel *channels;
+	struct ptni_channel *channels; /* whose peer has not introduced itself yet */
 	uint16_t *qp_generation; /* of the next number of each index */
 };
 
@@ -459,5 +460,6 @@ int ptni_soft_channel_fd(struct ptni_channel *channel);
 int ptni_soft_channel_send(struct ptni_channel *channel, const void *data, size_t len);
 int ptni_soft_channel_recv(struct ptni_channel *channel, void *data, size_t capacity);
 void ptni_soft_channel_close(struct ptni_channel *channel);
+void ptni_soft_channels_greet(struct soft_nic *nic); /* reads what introductions are there */
 
 #endif
