@@ -115,7 +115,7 @@ suite() {
 }
 
 do_test() {
-	local start=$SECONDS sanitized='^(unit|nic|mt)$'
+	local start=$SECONDS sanitized='^(unit|nic|mt|ycsb)$'
 	packages_need "${packages_build[@]}" "${packages_test[@]}"
 	say "Building plainly (1 of 3)"
 	build_in "$build" none ON

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Data path: nothing here allocates, waits or enters the kernel.
+ */
 #include "core/base/wheel.h"
 
 #include <assert.h>

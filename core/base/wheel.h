@@ -20,6 +20,8 @@
  *    whoever holds the ticket of an earlier adding cannot cancel a later one.
  * 4. One advance does at most `budget` steps (calls and moves down a level) and says if work is left.
  *
+ * Data path: nothing in here allocates, waits or enters the kernel.
+ *
  * Owned by one thread. The node lives in the caller's struct and must not move or be freed while
  * pending.
  */
