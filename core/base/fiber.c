@@ -142,14 +142,6 @@ static inline void sanitizer_create(struct fiber *fiber)
 	fiber->tsan_fiber = __tsan_create_fiber(0);
 }
 #else
-static inline void leave_for_fiber(struct fiber *fiber, void **fake_stack)
-{
-}
-
-static inline void arrive_at_resumer(void *fake_stack)
-{
-}
-
 static inline void leave_for_resumer(struct fiber *fiber, bool last)
 {
 }
@@ -289,8 +281,7 @@ int ptni_fiber_create(struct ptni_fiber_pool *pool, ptni_fiber_fn fn, void *arg,
 	fiber->arg = arg;
 	fiber->live = true;
 	fiber->base.returned = false;
-	fiber->base.context =
-		make_fcontext(fiber->stack_low + pool->stack_bytes, pool->stack_bytes, fiber_entry);
+	fiber->base.context = make_fcontext(fiber->stack_high, stack_bytes_of(fiber), fiber_entry);
 	sanitizer_create(fiber);
 	*fiber_out = &fiber->base;
 	return 0;

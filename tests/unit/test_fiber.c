@@ -112,6 +112,28 @@ static void create__reuses_stacks_and_reports_a_full_pool(void **state)
 	assert_int_equal(ptni_fiber_pool_close(pool), 0);
 }
 
+static void note_frame(void *arg)
+{
+	*(uintptr_t *)arg = (uintptr_t)__builtin_frame_address(0);
+}
+
+/* Stacks whose hot ends share the sets of the cache push each other out. */
+static void stacks__start_at_different_offsets(void **state)
+{
+	struct ptni_fiber_pool *pool = pool_open(8);
+	struct ptni_fiber *fibers[8];
+	uintptr_t frames[8];
+
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(ptni_fiber_create(pool, note_frame, &frames[i], &fibers[i]), 0);
+	for (int i = 0; i < 8; i++) {
+		assert_false(ptni_fiber_resume(fibers[i]));
+		for (int j = 0; j < i; j++)
+			assert_int_not_equal(frames[i] % 4096 / 64, frames[j] % 4096 / 64);
+	}
+	assert_int_equal(ptni_fiber_pool_close(pool), 0);
+}
+
 static void pool_close__busy_while_a_fiber_lives(void **state)
 {
 	struct ptni_fiber_pool *pool = pool_open(2);
@@ -333,6 +355,7 @@ int main(void)
 		cmocka_unit_test(resume__alternates_until_return),
 		cmocka_unit_test(many__interleaved),
 		cmocka_unit_test(create__reuses_stacks_and_reports_a_full_pool),
+		cmocka_unit_test(stacks__start_at_different_offsets),
 		cmocka_unit_test(pool_close__busy_while_a_fiber_lives),
 		cmocka_unit_test(pool_open__refuses_nonsense),
 		cmocka_unit_test(resume__nests),

@@ -36,7 +36,7 @@ static double chi_square_sigmas(const uint64_t *seen, const double *expected, si
 			chi += (pool_seen - pool_expected) * (pool_seen - pool_expected) /
 			       pool_expected;
 		else if (pool_seen > 0)
-			return INFINITY;
+			return (double)INFINITY;
 		used++;
 		pool_expected = pool_seen = 0;
 	}
