@@ -13,7 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RUNS = 301, OPERATIONS = 2000, LIST = 8 };
+enum {
+	RUNS = 301,
+	OPERATIONS = 2000,
+	LIST = 8
+};
 
 struct bench {
 	const char *name;
@@ -76,8 +80,8 @@ static double run_ns(const struct bench *bench)
 
 		if (send)
 			pair_recv(&pair.b, 0, 4096, bench->len);
-		if (ibv_post_send(pair.a.qp, wrs, &bad) || ibv_poll_cq(pair.a.send_cq, 1, &wc) != 1 ||
-		    wc.status)
+		if (ibv_post_send(pair.a.qp, wrs, &bad) ||
+		    ibv_poll_cq(pair.a.send_cq, 1, &wc) != 1 || wc.status)
 			abort();
 		if (send)
 			recv_one();
@@ -97,8 +101,8 @@ static void window_bind(void)
 	wr.bind_mw.bind_info.mr = pair.b.mr;
 	wr.bind_mw.bind_info.addr = (uintptr_t)pair.b.memory;
 	wr.bind_mw.bind_info.length = 8192;
-	wr.bind_mw.bind_info.mw_access_flags =
-		IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC;
+	wr.bind_mw.bind_info.mw_access_flags = IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE |
+					       IBV_ACCESS_REMOTE_ATOMIC;
 	if (pair_run(&pair.b, &wr))
 		abort();
 	window_rkey = wr.bind_mw.rkey;
@@ -123,7 +127,7 @@ int main(int argc, char **argv)
 	static double ns[RUNS];
 
 	pair_open(&pair, argc > 1 && strcmp(argv[1], "shm") == 0 ? "shm:/tmp/bench_soft" :
-								    "inproc:bench_soft");
+								   "inproc:bench_soft");
 	window_bind();
 	for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++) {
 		for (int run = 0; run < RUNS; run++)

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include <sched.h>
 #include <string.h>
 
 enum {
@@ -155,8 +156,11 @@ static inline struct ibv_wc pair_wait(struct ibv_cq *cq)
 	struct ibv_wc wc = { .status = IBV_WC_GENERAL_ERR };
 	int got = 0;
 
-	for (int i = 0; i < 100000000 && got == 0; i++)
+	for (int i = 0; i < 100000000 && got == 0; i++) {
 		got = ibv_poll_cq(cq, 1, &wc);
+		if (i > 100)
+			sched_yield();
+	}
 	assert_int_equal(got, 1);
 	return wc;
 }
