@@ -118,8 +118,8 @@ static int hash_open(const struct ycsb_store_options *options, struct ycsb_store
 	if (error == -ECONNREFUSED)
 		*why_out = "no node answers there; start one with 'patronus-node'";
 	if (error == -EINVAL)
-		*why_out = "the target is not understood; give -p patronus.target=inproc or "
-			   "shm:PATH, and a table name of up to 63 bytes";
+		*why_out = "the target is not understood; give -p patronus.target=inproc, "
+			   "shm:PATH or verbs:DEVICE,PATH, and a table name of up to 63 bytes";
 	if (error != 0)
 		hash_close(store);
 	else

@@ -141,7 +141,7 @@ const struct ycsb_property ycsb_property_table[] = {
 	       "the core workload"),
 
 	TEXT("patronus.target", target, "inproc",
-	     "inproc (a node inside this process) or shm:PATH (a node of this host)"),
+	     "inproc (a node inside this process), shm:PATH or verbs:DEVICE,PATH (a node that runs)"),
 	CHOICE("patronus.protection", protection, "on", switches,
 	       "on: leased windows; off: one region, always open"),
 	{ "patronus.memory", YCSB_KIND_SIZE, AT(memory_bytes), "0", 0, 1e15, NULL,

@@ -223,6 +223,70 @@ static void usage__errors_name_the_next_step(void **state)
 	expect("properties", 0, "requestdistribution", "");
 }
 
+/* Command lines of known words in any order, and words that are nothing. */
+static void usage__random_command_lines_are_refused_or_accepted_never_more(void **state)
+{
+	static const char *const words[] = {
+		"bench",
+		"load",
+		"run",
+		"memory",
+		"unordered",
+		"-p",
+		"-P",
+		"-s",
+		"-threads",
+		"--target",
+		"-l",
+		"recordcount=9",
+		"operationcount=9",
+		"=",
+		"x=",
+		"-",
+		"--",
+		"",
+		"5",
+		"-5",
+		"/dev/null",
+		"/",
+		"--help",
+		"workload=core",
+		"table=\xff",
+		"-p=1",
+		"insertcount=0",
+	};
+	struct ycsb_cli *cli = malloc(sizeof(*cli));
+	struct ycsb_message why;
+	struct ycsb_random random;
+	int accepted = 0, refused = 0;
+
+	ycsb_random_init(&random, 12, 0);
+	for (int round = 0; round < 20000; round++) {
+		char *argv[12] = { (char[]){ "patronus-ycsb" } }, copies[12][40];
+		int argc = 1 + (int)ycsb_random_below(&random, 11);
+
+		for (int i = 1; i < argc; i++) {
+			size_t first = i == 1 ? 0 : i == 2 ? 3 : 0;
+			size_t count = round % 2 == 0 && i < 3 ?
+					       3 - (size_t)i + 1 :
+					       sizeof(words) / sizeof(words[0]) - first;
+
+			snprintf(copies[i], sizeof(copies[i]), "%s",
+				 words[first + ycsb_random_below(&random, count)]);
+			argv[i] = copies[i];
+		}
+		why.text[0] = '\0';
+		if (ycsb_cli_parse(argc, argv, stores, cli, &why) == 0) {
+			accepted++;
+		} else {
+			assert_true(why.text[0] != '\0');
+			refused++;
+		}
+	}
+	assert_true(accepted > 100 && refused > 1000);
+	free(cli);
+}
+
 static void options__override_files_and_later_ones_win(void **state)
 {
 	char path[] = "/tmp/ycsb-test-XXXXXX", line[512];
@@ -381,6 +445,7 @@ int main(void)
 		cmocka_unit_test(faults__a_worker_that_cannot_open),
 		cmocka_unit_test(run__on_too_few_records_says_so),
 		cmocka_unit_test(usage__errors_name_the_next_step),
+		cmocka_unit_test(usage__random_command_lines_are_refused_or_accepted_never_more),
 		cmocka_unit_test(options__override_files_and_later_ones_win),
 		cmocka_unit_test(target__keeps_the_schedule),
 		cmocka_unit_test(maxexecutiontime__ends_an_endless_run),
