@@ -95,9 +95,8 @@ struct ptni_batch {
 	uint16_t node;
 	uint16_t count;
 	uint16_t atomics; /* CAS and FAA among them: not safe to repeat */
-	uint16_t writes;
-	uint8_t lane;     /* whose keys were filled in */
-	bool unbound;     /* a key was missing */
+	uint16_t reads, writes, adds;
+	uint32_t lane_stamp; /* whose keys were filled in; 0 = not all of them */
 	uint64_t deadline_ns;
 	uint64_t bytes_read, bytes_written;
 	struct ibv_send_wr wr[PTNI_BATCH_MAX];
@@ -221,7 +220,7 @@ int ptni_lease_extend(struct ptni_op *op, struct ptni_lease *lease, uint64_t ter
 struct ptni_wait {
 	struct ptn_worker *worker;
 	uint64_t deadline_ns;
-	uint32_t turns;
+	uint32_t turns, busy;
 	const bool *flag; /* optional: what is waited for, so that a fiber is not resumed in vain */
 };
 void ptni_wait_begin(struct ptni_wait *wait, struct ptn_worker *worker, uint64_t deadline_ns);

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/client.h"
+
+#include "core/base/log.h"
+#include "core/base/options.h"
+#include "core/epoch.h"
+#include "core/keeper.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SPARES_DEFAULT = 1,
+};
+#define CONNECT_TIMEOUT_NS UINT64_C(5000000000)
+#define OP_TIMEOUT_NS      UINT64_C(5000000000)
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static int options_take(struct ptn_client *client, const struct ptn_client_options *options)
+{
+	struct ptn_client_options *own = &client->options;
+	int ret = ptni_options_copy(own, sizeof(*own), options);
+
+	if (ret)
+		return ret;
+	if (own->spare_lanes == UINT32_MAX)
+		client->lanes = 1;
+	else
+		client->lanes = 1 + (own->spare_lanes ? own->spare_lanes : SPARES_DEFAULT);
+	if (client->lanes > PTNI_LANES_MAX)
+		return -EINVAL;
+	if (!own->connect_timeout_ns)
+		own->connect_timeout_ns = CONNECT_TIMEOUT_NS;
+	if (!own->op_timeout_ns)
+		own->op_timeout_ns = OP_TIMEOUT_NS;
+	if (own->credentials) {
+		if (strlen(own->credentials) > PTNI_CREDENTIALS_MAX)
+			return -EINVAL;
+		client->credentials = strdup(own->credentials);
+		own->credentials = NULL; /* the caller's string is not ours to keep */
+		if (!client->credentials)
+			return -ENOMEM;
+	}
+	client->seed = own->seed ? own->seed : ptni_clock_now_ns();
+	return 0;
+}
+
+static size_t scheme_length(const char *address)
+{
+	const char *colon = strchr(address, ':');
+
+	return colon ? (size_t)(colon - address) + 1 : 0;
+}
+
+static int addresses_check(const char *const *addresses, size_t count)
+{
+	if (!addresses || !count || count > PTNI_NODES_MAX || !addresses[0])
+		return -EINVAL;
+	for (size_t i = 0; i < count; i++)
+		if (!addresses[i] || !scheme_length(addresses[i]) ||
+		    strncmp(addresses[i], addresses[0], scheme_length(addresses[0])) != 0)
+			return -EINVAL;
+	return 0;
+}
+
+static int fabric_take(struct ptn_client *client, const char *address,
+		       const struct ptni_client_env *env)
+{
+	int ret = 0;
+
+	client->clock = env && env->clock ? env->clock : &ptni_clock_real;
+	client->fabric = env ? env->fabric : NULL;
+	if (!client->fabric) {
+		ret = ptni_fabric_open(address, NULL, &client->fabric);
+		client->fabric_owned = !ret;
+	}
+	if (!ret)
+		ret = client->fabric->ops->pd_open(client->fabric, &client->pd);
+	return ret;
+}
+
+/* What all nodes can serve. */
+static void limits_apply(struct ptn_client *client)
+{
+	client->workers_max = PTNI_WORKERS_MAX;
+	for (unsigned i = 0; i < client->node_count; i++) {
+		const struct ptni_welcome *welcome = &client->session[i]->welcome;
+
+		if (welcome->workers_max < client->workers_max)
+			client->workers_max = welcome->workers_max;
+		if (welcome->lanes_max < client->lanes)
+			client->lanes = welcome->lanes_max;
+	}
+}
+
+static int parts_open(struct ptn_client *client, const char *const *addresses, size_t count,
+		      const struct ptni_client_env *env)
+{
+	uint64_t deadline_ns;
+	int ret = fabric_take(client, addresses[0], env);
+
+	if (ret)
+		return ret;
+	ptni_epoch_init(client);
+	deadline_ns = ptni_clock_read(client->clock) + client->options.connect_timeout_ns;
+	for (unsigned i = 0; i < count; i++) {
+		ret = ptni_session_open(client, i, addresses[i], deadline_ns, &client->session[i]);
+		if (ret)
+			return ret;
+		client->node_count++;
+	}
+	limits_apply(client);
+	return ptni_keeper_open(client, deadline_ns);
+}
+
+static void destroy(struct ptn_client *client)
+{
+	for (unsigned i = PTNI_ATTACHMENTS_MAX; i-- > 0;)
+		if (client->attachment[i].key && client->attachment[i].close)
+			client->attachment[i].close(client->attachment[i].value);
+	ptni_keeper_close(client->keeper);
+	for (unsigned i = 0; i < client->node_count; i++)
+		ptni_session_close(client->session[i]);
+	if (client->pd)
+		(void)client->fabric->ops->pd_close(client->pd);
+	if (client->fabric_owned)
+		client->fabric->ops->close(client->fabric);
+	(void)pthread_cond_destroy(&client->hook_ended);
+	(void)pthread_mutex_destroy(&client->lock);
+	free(client->credentials);
+	free(client);
+}
+
+int ptni_client_open(const char *const *addresses, size_t count,
+		     const struct ptn_client_options *options, const struct ptni_client_env *env,
+		     struct ptn_client **client_out)
+{
+	struct ptn_client *client;
+	int ret = addresses_check(addresses, count);
+
+	if (ret || !client_out)
+		return -EINVAL;
+	client = aligned_alloc(64, (sizeof(*client) + 63) & ~(size_t)63);
+	if (!client)
+		return -ENOMEM;
+	memset(client, 0, sizeof(*client));
+	(void)pthread_mutex_init(&client->lock, NULL);
+	(void)pthread_cond_init(&client->hook_ended, NULL);
+	ret = options_take(client, options);
+	if (!ret)
+		ret = parts_open(client, addresses, count, env);
+	if (ret) {
+		destroy(client);
+		return ret;
+	}
+	*client_out = client;
+	return 0;
+}
+
+int ptn_client_open(const char *const *addresses, size_t count,
+		    const struct ptn_client_options *options, struct ptn_client **client_out)
+{
+	return ptni_client_open(addresses, count, options, NULL, client_out);
+}
+
+int ptn_client_close(struct ptn_client *client)
+{
+	bool used = false;
+
+	if (!client)
+		return 0;
+	pthread_mutex_lock(&client->lock);
+	for (unsigned i = PTNI_KEEPER_WORKER + 1; i < PTNI_WORKERS_MAX; i++)
+		used |= client->worker_taken[i];
+	pthread_mutex_unlock(&client->lock);
+	if (used)
+		return -EBUSY;
+	ptni_keeper_stop(client->keeper);
+	destroy(client);
+	return 0;
+}
+
+/* --- looking at it ------------------------------------------------------------------------------ */
+
+unsigned ptni_client_node_count(const struct ptn_client *client)
+{
+	return client->node_count;
+}
+
+const struct ptni_welcome *ptni_client_node(const struct ptn_client *client, unsigned node)
+{
+	return &client->session[node]->welcome;
+}
+
+bool ptni_client_protected(const struct ptn_client *client)
+{
+	return !client->options.unprotected;
+}
+
+const _Atomic uint64_t *ptni_client_session_deadline(const struct ptn_client *client, unsigned node)
+{
+	return client->options.unprotected ? &ptni_deadline_never :
+					     &client->session[node]->deadline_ns;
+}
+
+void *ptni_client_attachment(struct ptn_client *client, const void *key)
+{
+	void *value;
+
+	pthread_mutex_lock(&client->lock);
+	value = ptni_attachment_find(client->attachment, key);
+	pthread_mutex_unlock(&client->lock);
+	return value;
+}
+
+int ptni_client_attach(struct ptn_client *client, const void *key, void *value,
+		       void (*close)(void *))
+{
+	int ret;
+
+	pthread_mutex_lock(&client->lock);
+	ret = ptni_attachment_add(client->attachment, key, value, close);
+	pthread_mutex_unlock(&client->lock);
+	return ret;
+}

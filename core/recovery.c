@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A batch's long way: its lane broke, or it cannot be posted right now.
+ *
+ * What became of each request of a batch that failed at request `bad` (completion.c):
+ *
+ *   0..bad-1    executed
+ *   bad..       certainly not executed (refused, or behind a refused one): posted again elsewhere
+ *               in doubt (the transport failed): posted again if repeating does no harm; else fenced
+ *
+ * 1. A READ may be repeated at once. WRITEs go to memory that nothing points at yet, so they may be repeated
+ *    too, but only once the old lane is fenced: a late first copy must not land after the second.
+ * 2. Atomics in doubt are never repeated. The old lane is fenced, so that what is read afterwards is final,
+ *    and the caller is told PTN_E_OUTCOME_UNKNOWN.
+ * 3. A request that was itself refused gets a second chance on another lane, because its key may have been
+ *    just then replaced; refused again it is -EACCES, or PTN_E_LEASE_EXPIRED when time explains it.
+ * 4. Each round costs a lane; after ATTEMPTS_MAX of them the batch gives up.
+ */
+#include "core/base/log.h"
+#include "core/batch.h"
+#include "core/client.h"
+
+#include <errno.h>
+
+enum {
+	ATTEMPTS_MAX = 2 * PTNI_LANES_MAX,
+	NOT_REFUSED = PTNI_BATCH_MAX,
+};
+#define FENCE_NS UINT64_C(1000000000) /* the least time to wait for a fence */
+
+struct recovery {
+	struct ptni_batch *batch;
+	struct ptn_worker *worker;
+	struct ptni_peer *peer;
+	unsigned first; /* next request to post */
+	unsigned refused; /* request that was refused once */
+};
+
+/* --- before posting ----------------------------------------------------------------------------- */
+
+static uint64_t deadline_of(const struct recovery *r)
+{
+	uint64_t least_ns = UINT64_MAX;
+
+	for (unsigned i = r->first; i < r->batch->count; i++) {
+		uint64_t deadline_ns = atomic_load_explicit(r->batch->window[i]->deadline_ns,
+							    memory_order_acquire);
+
+		least_ns = deadline_ns < least_ns ? deadline_ns : least_ns;
+	}
+	return least_ns;
+}
+
+/* The session's own lease is extended by the keeper, so a deadline that passed may come back. */
+static bool may_be_extended(const struct recovery *r, uint64_t now_ns)
+{
+	const struct ptn_client *client = r->worker->client;
+
+	if (client->options.manual_keeper && !ptni_fiber_current())
+		return false; /* by whom? */
+	for (unsigned i = r->first; i < r->batch->count; i++)
+		if (r->batch->window[i]->deadline_ns != &r->peer->session->deadline_ns &&
+		    now_ns >= *r->batch->window[i]->deadline_ns)
+			return false;
+	return true;
+}
+
+static bool keys_fill(struct recovery *r, const struct ptni_lane *lane)
+{
+	struct ptni_batch *batch = r->batch;
+	bool complete = true;
+
+	for (unsigned i = r->first; i < batch->count; i++) {
+		struct ibv_send_wr *wr = &batch->wr[i];
+		uint32_t rkey = batch->window[i]->rkey[lane->index];
+
+		if (wr->opcode == IBV_WR_RDMA_READ || wr->opcode == IBV_WR_RDMA_WRITE)
+			wr->wr.rdma.rkey = rkey;
+		else
+			wr->wr.atomic.rkey = rkey;
+		complete &= rkey != 0;
+	}
+	batch->lane_stamp = complete ? lane->stamp : 0;
+	return complete;
+}
+
+/* 0: all is there; -EAGAIN: wait; else the error that there is no way around. */
+static int obstacle(struct recovery *r, uint64_t now_ns)
+{
+	struct ptni_lane *lane = r->peer->active;
+	int error = ptni_session_error(r->peer->session);
+
+	if (error)
+		return error;
+	if (now_ns >= deadline_of(r))
+		return may_be_extended(r, now_ns) ? -EAGAIN : PTN_E_LEASE_EXPIRED;
+	if (!lane || !keys_fill(r, lane))
+		return -EAGAIN;
+	if (lane->sq_used + r->batch->count - r->first > PTNI_LANE_SQ_DEPTH)
+		return -EAGAIN;
+	return 0;
+}
+
+static int time_is_up(const struct recovery *r)
+{
+	if (!r->peer->active)
+		return PTN_E_LANE_BROKEN;
+	if (!r->batch->lane_stamp || ptni_worker_clock(r->worker) >= deadline_of(r))
+		return PTN_E_LEASE_EXPIRED;
+	return -ETIMEDOUT;
+}
+
+static int prepare(struct recovery *r)
+{
+	struct ptni_wait wait;
+	int ret;
+
+	ptni_wait_begin(&wait, r->worker, r->batch->op->deadline_ns);
+	while ((ret = obstacle(r, ptni_worker_clock(r->worker))) == -EAGAIN) {
+		if (!r->peer->active || !r->batch->lane_stamp)
+			ptni_session_drive(r->peer->session, r->worker);
+		if (ptni_wait_turn(&wait)) {
+			ret = obstacle(r, ptni_worker_clock(r->worker));
+			return ret == -EAGAIN ? time_is_up(r) : ret;
+		}
+	}
+	return ret;
+}
+
+/* --- after a failure ---------------------------------------------------------------------------- */
+
+/* Nothing that was posted on the flight's lane can land any more. */
+static int fence(struct recovery *r, const struct ptni_flight *flight)
+{
+	uint64_t end_ns = ptni_worker_clock(r->worker) + FENCE_NS;
+	uint32_t generation = flight->generation;
+	struct ptni_lane *lane = flight->lane;
+	struct ptni_wait wait;
+
+	if (end_ns < r->batch->op->deadline_ns)
+		end_ns = r->batch->op->deadline_ns;
+	ptni_wait_begin(&wait, r->worker, end_ns);
+	for (;;) {
+		int error = ptni_session_error(r->peer->session);
+
+		if (atomic_load_explicit(&lane->closed_generation, memory_order_acquire) >=
+		    generation)
+			return 0;
+		if (error)
+			return error;
+		ptni_session_drive(r->peer->session, r->worker);
+		if (ptni_wait_turn(&wait))
+			return -ETIMEDOUT;
+	}
+}
+
+static bool ours_to_blame(enum ibv_wc_status status)
+{
+	return status == IBV_WC_LOC_LEN_ERR || status == IBV_WC_LOC_PROT_ERR ||
+	       status == IBV_WC_LOC_QP_OP_ERR;
+}
+
+static int judge_doubtful(struct recovery *r, const struct ptni_flight *flight)
+{
+	bool atomics = false, writes = false;
+	int ret = 0;
+
+	for (unsigned i = flight->bad; i < r->batch->count; i++) {
+		writes |= r->batch->wr[i].opcode == IBV_WR_RDMA_WRITE;
+		atomics |= r->batch->wr[i].opcode == IBV_WR_ATOMIC_CMP_AND_SWP ||
+			   r->batch->wr[i].opcode == IBV_WR_ATOMIC_FETCH_AND_ADD;
+	}
+	if (atomics || writes)
+		ret = fence(r, flight);
+	if (!ret && atomics)
+		ret = PTN_E_OUTCOME_UNKNOWN;
+	if (!ret && ours_to_blame((enum ibv_wc_status)flight->status))
+		ret = -EIO;
+	return ret;
+}
+
+static int judge_refused(struct recovery *r, const struct ptni_flight *flight)
+{
+	const struct ptni_window *window = r->batch->window[flight->bad];
+	uint64_t now_ns = ptni_worker_clock(r->worker);
+	int error = ptni_session_error(r->peer->session);
+
+	PTNI_COUNT(r->worker->counters, access_violations);
+	if (error)
+		return error;
+	if (now_ns >= atomic_load_explicit(window->deadline_ns, memory_order_relaxed) &&
+	    window->deadline_ns != &r->peer->session->deadline_ns)
+		return PTN_E_LEASE_EXPIRED;
+	if (r->refused == flight->bad)
+		return -EACCES;
+	r->refused = flight->bad;
+	return 0;
+}
+
+/* 0: go on from r->first. */
+static int judge(struct recovery *r)
+{
+	struct ptni_flight *flight = ptni_batch_flight(r->batch);
+	enum ibv_wc_status status = (enum ibv_wc_status)flight->status;
+
+	r->batch->done = flight->bad;
+	r->first = flight->bad;
+	r->batch->lane_stamp = 0;
+	PTNI_COUNT(r->worker->counters, retries_lane);
+	if (flight->in_doubt)
+		return judge_doubtful(r, flight);
+	if (status == IBV_WC_REM_ACCESS_ERR || status == IBV_WC_REM_INV_REQ_ERR)
+		return judge_refused(r, flight);
+	return 0;
+}
+
+/* --- both ------------------------------------------------------------------------------------------ */
+
+static void count_recovery(struct recovery *r)
+{
+	if (!r->peer->broken_ns)
+		return;
+	PTNI_COUNT_ADD(r->worker->counters, lane_recovery_ns,
+		       ptni_worker_clock(r->worker) - r->peer->broken_ns);
+	r->peer->broken_ns = 0;
+}
+
+static int attempt(struct recovery *r)
+{
+	int ret = prepare(r);
+
+	if (ret)
+		return ret;
+	if (!ptni_batch_post(r->batch, r->peer->active, r->first)) {
+		count_recovery(r);
+		ptni_batch_await(r->batch);
+	}
+	return 0;
+}
+
+static int fail(struct recovery *r, int code)
+{
+	struct ptn_worker *worker = r->worker;
+	const struct ptni_flight *flight = ptni_batch_flight(r->batch);
+
+	(void)ptni_worker_fail(worker, code, "a one-sided access");
+	if (code == -EACCES || code == PTN_E_OUTCOME_UNKNOWN || code == PTN_E_LEASE_EXPIRED) {
+		worker->cause.wc_status = flight->status;
+		worker->cause.vendor_error = flight->vendor_error;
+	}
+	return code;
+}
+
+int ptni_recovery_run(struct ptni_batch *batch, bool posted)
+{
+	struct recovery r = { .batch = batch,
+			      .worker = batch->op->worker,
+			      .peer = batch->op->worker->peer[batch->node],
+			      .refused = NOT_REFUSED };
+	struct ptni_flight *flight = ptni_batch_flight(batch);
+
+	if (!posted)
+		flight->status = IBV_WC_SUCCESS; /* of whoever had the slot before */
+	for (unsigned i = 0; i < ATTEMPTS_MAX; i++) {
+		int ret = 0;
+
+		if (!posted)
+			ret = attempt(&r);
+		else
+			posted = false;
+		if (!ret && flight->status == IBV_WC_SUCCESS) {
+			batch->done = batch->count;
+			return 0;
+		}
+		if (!ret)
+			ret = judge(&r);
+		if (ret)
+			return fail(&r, ret);
+	}
+	return fail(&r, PTN_E_LANE_BROKEN);
+}
