@@ -133,7 +133,8 @@ struct ptni_session_page {
  * the same with closed = 1. Whichever CAS comes first wins and the other side sees that it lost:
  * an extension is neither lost nor silently refused. The deadline is grant time + units x unit,
  * capped by the node's term_max; the node trusts nothing else in the word. The session's own lease
- * may go on for ever, but one change of its word buys at most term_max from when the node sees it.
+ * ([0], which begins as generation 1 with term_units) may go on for ever; each change of its word buys
+ * at most a term and two units from when the node sees it, and the node looks every unit.
  * A word of another generation than one's own means: closed, and the word serves another lease.
  */
 #define PTNI_LEASE_CLOSED (UINT64_C(1) << 32)

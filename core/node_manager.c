@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/node_manager.h"
+
+#include "core/base/log.h"
+#include "core/node_loop.h"
+
+#include <errno.h>
+#include <patronus/error.h>
+#include <string.h>
+
+enum {
+	NUMBER_MASK = 0x7fffffff,
+	INCARNATION_MASK = 0xfff
+};
+
+static uint64_t wr_id_of(const struct ptni_manager *manager, uint32_t number)
+{
+	uint32_t id = manager->index | (manager->incarnation & INCARNATION_MASK)
+					       << PTNI_ID_SLOT_BITS;
+
+	return (uint64_t)id << 32 | (number & NUMBER_MASK);
+}
+
+static int qp_make(struct ptn_node *node, struct ibv_cq *cq, struct ibv_qp **qp_out)
+{
+	struct ibv_qp_init_attr attr = {
+		.send_cq = cq,
+		.recv_cq = cq,
+		.cap = { .max_send_wr = PTNI_MANAGER_DEPTH,
+			 .max_recv_wr = 1,
+			 .max_send_sge = 1,
+			 .max_recv_sge = 1 },
+		.qp_type = IBV_QPT_RC,
+	};
+
+	return node->ops->qp_open(node->pd, &attr, qp_out);
+}
+
+static int pair_connect(struct ptni_manager *manager)
+{
+	const struct ptni_fabric_ops *ops = manager->node->ops;
+	struct ptni_qp_params params = {
+		.access_flags = IBV_ACCESS_REMOTE_ATOMIC,
+		.retry_count = 6,
+		.rnr_retry = 6,
+		.timeout = 12,
+		.min_rnr_timer = 1,
+		.rd_atomic = manager->node->limits.rd_atomic_max < 16 ?
+				     (uint8_t)manager->node->limits.rd_atomic_max :
+				     16,
+	};
+	struct ptni_qp_address one, other;
+	int ret;
+
+	if ((ret = ops->qp_init(manager->qp, &params)) ||
+	    (ret = ops->qp_init(manager->target, &params)) ||
+	    (ret = ops->qp_address(manager->qp, &one)) ||
+	    (ret = ops->qp_address(manager->target, &other)) ||
+	    (ret = ops->qp_connect(manager->target, &params, &one)))
+		return ret;
+	return ops->qp_connect(manager->qp, &params, &other);
+}
+
+/* The target's window over the control area; its completion makes the manager usable. */
+static int area_bind(struct ptni_manager *manager)
+{
+	struct ptn_node *node = manager->node;
+	struct ibv_send_wr *bad, wr = {
+		.wr_id = wr_id_of(manager, 0) | PTNI_WR_RECV,
+		.opcode = IBV_WR_BIND_MW,
+		.send_flags = IBV_SEND_SIGNALED,
+	};
+
+	manager->mw = ibv_alloc_mw(node->pd, IBV_MW_TYPE_2);
+	if (!manager->mw)
+		return PTN_E_NODE_FULL;
+	manager->rkey = ibv_inc_rkey(manager->mw->rkey);
+	wr.bind_mw.mw = manager->mw;
+	wr.bind_mw.rkey = manager->rkey;
+	wr.bind_mw.bind_info = (struct ibv_mw_bind_info){
+		.mr = node->control_mr,
+		.addr = (uint64_t)(uintptr_t)node->control,
+		.length = node->control_len_bytes,
+		.mw_access_flags = IBV_ACCESS_REMOTE_ATOMIC,
+	};
+	return -ibv_post_send(manager->target, &wr, &bad);
+}
+
+static int manager_build(struct ptni_manager *manager)
+{
+	int ret = pair_connect(manager);
+
+	if (!ret)
+		ret = area_bind(manager);
+	manager->building = !ret;
+	return ret;
+}
+
+static void area_unbind(struct ptni_manager *manager)
+{
+	if (manager->mw)
+		ibv_dealloc_mw(manager->mw);
+	manager->mw = NULL;
+}
+
+static void manager_rebuild(struct ptni_manager *manager)
+{
+	const struct ptni_fabric_ops *ops = manager->node->ops;
+	int ret;
+
+	manager->incarnation++;
+	if (!(ret = ops->qp_reset(manager->qp)) && !(ret = ops->qp_reset(manager->target)))
+		ret = manager_build(manager);
+	if (ret)
+		PTNI_LOG(ERROR, core, "loop-back queue pair %u cannot be rebuilt: %s",
+			 manager->index, ptn_strerror(ret));
+}
+
+/* Everything under way is unknown; the pair is made anew by the next beat. */
+static void manager_down(struct ptni_manager *manager)
+{
+	const struct ptni_fabric_ops *ops = manager->node->ops;
+	struct ptni_manager_op *op, *next;
+	CDS_LIST_HEAD(unknown);
+
+	manager->up = manager->building = false;
+	ops->qp_error(manager->qp);
+	ops->qp_error(manager->target);
+	area_unbind(manager);
+	manager->node->active = true;
+	cds_list_splice(&manager->posted, &unknown);
+	CDS_INIT_LIST_HEAD(&manager->posted);
+	manager->head = manager->tail = 0;
+	cds_list_for_each_entry_safe(op, next, &unknown, link) {
+		cds_list_del_init(&op->link);
+		op->done(op, -EIO, 0);
+	}
+}
+
+static void wr_fill(struct ptni_manager *manager, const struct ptni_manager_op *op,
+		    struct ibv_send_wr *wr, struct ibv_sge *sge)
+{
+	*wr = (struct ibv_send_wr){ .wr_id = wr_id_of(manager, manager->head) };
+	if (op->kind == PTNI_MANAGER_INVALIDATE) {
+		wr->opcode = IBV_WR_LOCAL_INV;
+		wr->invalidate_rkey = op->rkey;
+		return;
+	}
+	*sge = (struct ibv_sge){
+		.addr = (uint64_t)(uintptr_t)&manager->results[manager->head % PTNI_MANAGER_DEPTH],
+		.length = sizeof(uint64_t),
+		.lkey = manager->node->control_mr->lkey,
+	};
+	wr->opcode = IBV_WR_ATOMIC_CMP_AND_SWP;
+	wr->sg_list = sge;
+	wr->num_sge = 1;
+	wr->wr.atomic.remote_addr = op->addr;
+	wr->wr.atomic.rkey = manager->rkey;
+	wr->wr.atomic.compare_add = op->expected;
+	wr->wr.atomic.swap = op->desired;
+}
+
+/* One doorbell. */
+static int list_post(struct ptni_manager *manager)
+{
+	struct ibv_send_wr wr[PTNI_MANAGER_LIST], *bad;
+	struct ibv_sge sge[PTNI_MANAGER_LIST];
+	int count = 0;
+
+	if (cds_list_empty(&manager->posted))
+		manager->progress_ns = ptni_node_clock_ns(manager->node);
+	while (count < PTNI_MANAGER_LIST && !cds_list_empty(&manager->queued) &&
+	       manager->head - manager->tail < PTNI_MANAGER_DEPTH) {
+		struct ptni_manager_op *op =
+			cds_list_first_entry(&manager->queued, struct ptni_manager_op, link);
+
+		cds_list_del(&op->link);
+		cds_list_add_tail(&op->link, &manager->posted);
+		wr_fill(manager, op, &wr[count], &sge[count]);
+		if (count)
+			wr[count - 1].next = &wr[count];
+		manager->head++;
+		count++;
+	}
+	if (!count)
+		return 0;
+	wr[count - 1].send_flags = IBV_SEND_SIGNALED;
+	if (ibv_post_send(manager->qp, wr, &bad))
+		manager_down(manager);
+	return count;
+}
+
+int ptni_managers_flush(struct ptn_node *node)
+{
+	int count = 0;
+
+	for (int i = 0; i < PTNI_MANAGERS; i++) {
+		struct ptni_manager *manager = &node->managers[i];
+		int posted;
+
+		while (manager->up && !cds_list_empty(&manager->queued) &&
+		       (posted = list_post(manager)) > 0)
+			count += posted;
+	}
+	return count;
+}
+
+static void posted_pop(struct ptni_manager *manager)
+{
+	struct ptni_manager_op *op =
+		cds_list_first_entry(&manager->posted, struct ptni_manager_op, link);
+	uint64_t old = manager->results[manager->tail % PTNI_MANAGER_DEPTH];
+
+	cds_list_del_init(&op->link);
+	manager->tail++;
+	op->done(op, 0, op->kind == PTNI_MANAGER_CAS ? old : 0);
+}
+
+void ptni_manager_complete(struct ptn_node *node, uint32_t index, const struct ibv_wc *wc)
+{
+	struct ptni_manager *manager = &node->managers[index];
+	uint32_t incarnation = (uint32_t)(wc->wr_id >> 32) >> PTNI_ID_SLOT_BITS;
+	uint32_t number = (uint32_t)wc->wr_id & NUMBER_MASK;
+
+	if (incarnation != (manager->incarnation & INCARNATION_MASK))
+		return;
+	if (wc->wr_id & PTNI_WR_RECV && !wc->status) {
+		manager->up = true;
+		manager->mw->rkey = manager->rkey;
+		return;
+	}
+	if (!(wc->wr_id & PTNI_WR_RECV))
+		while (manager->tail != manager->head &&
+		       (manager->tail & NUMBER_MASK) != ((number + !wc->status) & NUMBER_MASK))
+			posted_pop(manager);
+	manager->progress_ns = ptni_node_clock_ns(node);
+	if (!wc->status)
+		return;
+	PTNI_LOG(WARN, core, "loop-back queue pair %u failed: %s", index,
+		 ibv_wc_status_str(wc->status));
+	if (manager->up || manager->building)
+		manager_down(manager);
+}
+
+void ptni_managers_beat(struct ptn_node *node)
+{
+	for (int i = 0; i < PTNI_MANAGERS; i++)
+		if (!node->managers[i].up && !node->managers[i].building)
+			manager_rebuild(&node->managers[i]);
+}
+
+static bool manager_fit(struct ptni_manager *manager, uint64_t now_ns)
+{
+	return manager->up && (cds_list_empty(&manager->posted) ||
+			       now_ns < manager->progress_ns + PTNI_MANAGER_STUCK_NS);
+}
+
+void ptni_manager_submit(struct ptn_node *node, struct ptni_manager_op *op)
+{
+	uint64_t now_ns = ptni_node_clock_ns(node);
+	struct ptni_manager *manager = &node->managers[0];
+
+	for (int i = 0; i < PTNI_MANAGERS; i++)
+		if (manager_fit(&node->managers[i], now_ns)) {
+			manager = &node->managers[i];
+			break;
+		}
+	cds_list_add_tail(&op->link, &manager->queued);
+}
+
+bool ptni_managers_busy(struct ptn_node *node)
+{
+	for (int i = 0; i < PTNI_MANAGERS; i++)
+		if (!cds_list_empty(&node->managers[i].posted))
+			return true;
+	return false;
+}
+
+static int manager_open(struct ptn_node *node, uint32_t index, uint64_t *results)
+{
+	struct ptni_manager *manager = &node->managers[index];
+	struct ptni_node_cq *cq;
+	int ret;
+
+	manager->results = results;
+	ret = ptni_cq_reserve(node, 2 * (PTNI_MANAGER_DEPTH + 1), &cq);
+	if (ret || (ret = qp_make(node, cq->cq, &manager->qp)) ||
+	    (ret = qp_make(node, cq->cq, &manager->target)))
+		return ret;
+	return manager_build(manager);
+}
+
+int ptni_managers_open(struct ptn_node *node)
+{
+	uint64_t *results = (uint64_t *)(void *)(node->control + node->control_len_bytes) -
+			    PTNI_MANAGERS * PTNI_MANAGER_DEPTH;
+
+	for (uint32_t i = 0; i < PTNI_MANAGERS; i++) {
+		node->managers[i] = (struct ptni_manager){ .node = node, .index = i };
+		CDS_INIT_LIST_HEAD(&node->managers[i].queued);
+		CDS_INIT_LIST_HEAD(&node->managers[i].posted);
+	}
+	for (uint32_t i = 0; i < PTNI_MANAGERS; i++) {
+		int ret = manager_open(node, i, results + i * PTNI_MANAGER_DEPTH);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+void ptni_managers_close(struct ptn_node *node)
+{
+	for (int i = 0; i < PTNI_MANAGERS; i++) {
+		struct ptni_manager *manager = &node->managers[i];
+
+		if (manager->qp)
+			node->ops->qp_error(manager->qp);
+		if (manager->target)
+			node->ops->qp_error(manager->target);
+		area_unbind(manager);
+		if (manager->qp)
+			node->ops->qp_close(manager->qp);
+		if (manager->target)
+			node->ops->qp_close(manager->target);
+		manager->qp = manager->target = NULL;
+	}
+}
