@@ -112,8 +112,8 @@ static inline void copy_words_out(uint8_t *remote, const uint8_t *local)
 
 /*
  * 64 bytes a step, by accesses of 16 that the CPU splits nowhere but between aligned words. Not
- * memmove: its string instruction moves single bytes when the two sides are not aligned alike, and a
- * word that another writes is then read half old, half new.
+ * memmove: nothing says in which units that moves, and the address sanitizer's moves single bytes, so
+ * that a word that another writes is read half old, half new.
  */
 static inline size_t copy_long(void *to, const void *from, size_t len)
 {
