@@ -87,7 +87,6 @@ static void session_init(struct ptni_node_session *session, struct ptni_guest *g
 	session->source = (struct ptni_source){ .kind = PTNI_SOURCE_SESSION,
 						.fd = guest->source.fd,
 						.owner = session };
-	session->id = ++node->session_id_last;
 	session->epoch = 1;
 	if (term_ns < PTNI_TERM_MIN_NS)
 		term_ns = PTNI_TERM_MIN_NS;
@@ -163,6 +162,7 @@ int ptni_node_session_open(struct ptni_guest *guest, const struct ptni_hello *he
 		session_free(session);
 		return ret;
 	}
+	session->id = ++node->session_id_last;
 	session->pid = pid_of(guest->source.fd);
 	cds_list_add_tail(&session->link, &node->sessions);
 	node->session_count++;

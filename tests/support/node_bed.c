@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/support/node_bed.h"
 
+#include "core/node_loop.h"
+
 #include <errno.h>
 #include <patronus/error.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +58,9 @@ static void grant_handle(struct bed *bed, struct ptni_node_lane *lane,
 		ptni_node_reply(lane, &request->head, -EBADMSG, &granted, sizeof(granted.head));
 		return;
 	}
-	*lease = (struct bed_lease){ .bed = bed, .session = ptni_lane_session(lane) };
+	*lease = (struct bed_lease){ .bed = bed,
+				     .session = ptni_lane_session(lane),
+				     .asked_ns = ptni_node_now_ns(bed->node) };
 	ret = ptni_session_charge(lease->session, request->charge_bytes);
 	if (!ret) {
 		ret = ptni_lease_open(lease->session, request->term_ns, lease_ended, lease,
@@ -194,8 +199,18 @@ void bed_close(struct bed *bed)
 	ptn_node_close(bed->node);
 }
 
+void bed_run(struct bed *bed)
+{
+	assert_int_equal(ptni_node_run(bed->node), 0);
+	bed->running = true;
+}
+
 void bed_turns(struct bed *bed)
 {
+	if (bed->running) {
+		sched_yield();
+		return;
+	}
 	for (int i = 0; i < BED_TURNS; i++)
 		if (!ptni_node_step(bed->node) && i > 2)
 			return;
@@ -211,6 +226,14 @@ void bed_pass(struct bed *bed, uint64_t ns)
 		ptni_node_step(bed->node);
 	}
 	bed_turns(bed);
+}
+
+void bed_hold_manager(struct bed *bed, bool hold)
+{
+	for (int i = 0; i < PTNI_MANAGERS; i++) {
+		bed->node->managers[i].up = !hold;
+		bed->node->managers[i].building = hold;
+	}
 }
 
 struct ptn_node_info bed_info(struct bed *bed)

@@ -57,7 +57,7 @@ struct bed_lease {
 	int ended; /* times */
 	enum ptni_lease_end how;
 	uint32_t flags;
-	uint64_t ended_ns;
+	uint64_t asked_ns, ended_ns; /* when the service opened it, when it ended */
 };
 
 struct bed {
@@ -75,16 +75,21 @@ struct bed {
 	} deferred[BED_DEFERRED];
 	int deferred_count;
 	int ticks;
+	bool running; /* by its own thread, in real time: turns are waited for, not made */
 };
 
 /* Defaults for what is zero; the clock starts at 1 s. */
 void bed_open(struct bed *bed, const struct ptn_node_options *options);
 void bed_open_real_time(struct bed *bed, const struct ptn_node_options *options);
+/* From here on its own thread runs it; the bed's records may be read after bed_info(). */
+void bed_run(struct bed *bed);
 void bed_close(struct bed *bed);
 /* Turns until nothing more happens. */
 void bed_turns(struct bed *bed);
 void bed_pass(struct bed *bed, uint64_t ns); /* time passes in steps of 50 us, with turns */
 void bed_answer_deferred(struct bed *bed, int status);
+/* While held, the node's loop-back queue pairs take work and post none of it. */
+void bed_hold_manager(struct bed *bed, bool hold);
 struct ptn_node_info bed_info(struct bed *bed);
 
 /* --- a client ------------------------------------------------------------------------------------ */
@@ -141,7 +146,9 @@ void raw_send_bytes(struct raw_lane *lane, const void *bytes, size_t len_bytes);
 void raw_poll(struct raw_client *client);
 /* The oldest message of that op in the inbox (any: 0), removed; false if there is none. */
 bool raw_take(struct raw_lane *lane, uint16_t op, void *message, size_t capacity);
-/* Send, turns, take the reply; returns its status. */
+/* Turns (or time, when the node runs) until it comes. */
+bool raw_await(struct raw_lane *lane, uint16_t op, void *message, size_t capacity);
+/* Send, await, take the reply; returns its status. */
 int raw_call(struct raw_lane *lane, void *message, size_t len_bytes, void *reply, size_t capacity);
 int raw_grant(struct raw_lane *lane, uint64_t term_ns, uint64_t offset, uint64_t len_bytes,
 	      uint32_t access, uint32_t tag, uint32_t count, struct bed_granted *granted_out);

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <patronus/error.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ONE_SIDED (UINT64_C(1) << 33)
+#define ONE_SIDED   (UINT64_C(1) << 33)
+#define WAIT_MAX_NS UINT64_C(10000000000)
 
 enum {
 	MEMORY_BYTES = 4 << 20,
@@ -87,7 +89,8 @@ void raw_close(struct raw_client *client)
 	client->ops->cq_close(client->cq);
 	client->ops->pd_close(client->pd);
 	client->ops->close(client->fabric);
-	bed_turns(client->bed);
+	if (client->bed)
+		bed_turns(client->bed);
 }
 
 void raw_channel_send(struct raw_client *client, const void *message, size_t len_bytes)
@@ -105,8 +108,14 @@ int raw_channel_recv(struct raw_client *client, void *message, size_t capacity)
 {
 	uint8_t bytes[PTNI_CHANNEL_MAX];
 	int ret = client->ops->channel_recv(client->channel, bytes, sizeof(bytes));
+	uint64_t end_ns = ptni_clock_now_ns() + WAIT_MAX_NS;
 	uint32_t op;
 
+	while (ret == -EAGAIN && client->bed && client->bed->running &&
+	       ptni_clock_now_ns() < end_ns) {
+		sched_yield();
+		ret = client->ops->channel_recv(client->channel, bytes, sizeof(bytes));
+	}
 	if (ret <= 0)
 		return 0;
 	memcpy(&op, bytes, sizeof(op));
@@ -195,9 +204,8 @@ struct raw_lane *raw_lane_open(struct raw_client *client, uint32_t worker, uint3
 	struct ptni_lane_ready ready;
 
 	assert_int_equal(lane->refused, 0);
-	raw_poll(client);
-	assert_int_equal(((struct ptni_message *)lane->inbox[0])->op, PTNI_OP_LANE_READY);
-	assert_true(raw_take(lane, PTNI_OP_LANE_READY, &ready, sizeof(ready)));
+	assert_true(raw_await(lane, 0, &ready, sizeof(ready)));
+	assert_int_equal(ready.head.op, PTNI_OP_LANE_READY);
 	lane->page_rkey = ready.page_rkey;
 	lane->status_rkey = ready.status_rkey;
 	return lane;
@@ -303,17 +311,26 @@ bool raw_take(struct raw_lane *lane, uint16_t op, void *message, size_t capacity
 	return false;
 }
 
+bool raw_await(struct raw_lane *lane, uint16_t op, void *message, size_t capacity)
+{
+	uint64_t end_ns = ptni_clock_now_ns() + WAIT_MAX_NS;
+
+	for (int i = 0; i < 8 || (lane->client->bed->running && ptni_clock_now_ns() < end_ns);
+	     i++) {
+		bed_turns(lane->client->bed);
+		if (raw_take(lane, op, message, capacity))
+			return true;
+	}
+	return false;
+}
+
 int raw_call(struct raw_lane *lane, void *message, size_t len_bytes, void *reply, size_t capacity)
 {
 	struct ptni_message *head = message, answer;
 	uint32_t cookie = raw_send(lane, message, len_bytes);
 
-	for (int i = 0; i < 8; i++) {
-		bed_turns(lane->client->bed);
-		raw_poll(lane->client);
-	}
-	assert_true(raw_take(lane, head->op | PTNI_REPLY, reply ? reply : &answer,
-			     reply ? capacity : sizeof(answer)));
+	assert_true(raw_await(lane, head->op | PTNI_REPLY, reply ? reply : &answer,
+			      reply ? capacity : sizeof(answer)));
 	if (reply)
 		memcpy(&answer, reply, sizeof(answer));
 	assert_int_equal(answer.cookie, cookie);
@@ -363,7 +380,7 @@ static int one_sided(struct raw_lane *lane, struct ibv_send_wr *wr)
 	lane->sent_done = false;
 	if (ibv_post_send(lane->qp, wr, &bad))
 		return -1;
-	for (int i = 0; i < 100 && !lane->sent_done; i++) {
+	for (int i = 0; (i < 100 || lane->client->bed->running) && !lane->sent_done; i++) {
 		raw_poll(lane->client);
 		if (!lane->sent_done)
 			bed_turns(lane->client->bed);
