@@ -18,15 +18,19 @@
  *
  * Giving an extent back. Caches may still name blocks in it (a slot cache reads a cached block
  * address beside the slot, before it knows that the slot moved on), and an access through a
- * withdrawn window would break the lane. So the node first lists the extent as *going* (a counter
- * in the space's root page tells that the list changed, changed by loop-back CAS); the clients' epoch hook forgets its
- * windows before it reports the next epoch; when the horizon has passed that epoch nobody uses the
- * windows any more, and only then the node invalidates them, waits, and re-uses the extent.
- * ptni_space_window() returns NULL for such an address; readers treat that as a cache miss.
+ * withdrawn window would break the lane. So the node first announces the extent on the space's board
+ * (words behind the root, of which the node's CPU is the only writer); each client's epoch hook reads
+ * the board and forgets its windows before it reports the next epoch; when the horizon has passed that
+ * epoch nobody uses the windows any more, and only then the node invalidates them, waits, and re-uses
+ * the extent. ptni_space_window() returns NULL for such an address; readers treat that as a cache miss.
+ *
+ * A client that dies, or sleeps for ten seconds: its session is fenced, its windows of the space are
+ * invalid, its chunks are orphans that other workers adopt. Nothing here waits for it.
  */
 #ifndef PTNI_SPACE_H
 #define PTNI_SPACE_H
 
+#include "alloc/class.h"
 #include "core/worker.h"
 
 struct ptni_space; /* client side, one per client and name and node; shared by its workers */
@@ -42,23 +46,30 @@ enum {
 	PTNI_SPACE_EXCLUSIVE = 2
 };
 
-/* root_addr: PTNI_SPACE_ROOT_BYTES of zeroed node memory, made with the space, words for CAS only. */
+/*
+ * The root: PTNI_SPACE_ROOT_BYTES of zeroed node memory, made with the space, words for CAS only.
+ *
+ * open: one handle per client, name and node, counted: open twice, close twice. -ENOENT, -EEXIST
+ * (EXCLUSIVE), -EINVAL another kind, -ENOSPC too many spaces, -ENOMEM, -EDQUOT. Any thread with its worker.
+ * close: after the workers' last operation on it. The last close gives back what is empty, leaves the
+ * rest for others to adopt and ends the session's windows; the keeper does so in the background.
+ * drop: -EBUSY while this client or another session has it open; -ENOENT.
+ */
 enum {
 	PTNI_SPACE_ROOT_BYTES = 4096
 };
 int ptni_space_open(struct ptn_worker *worker, unsigned node, const char *name, unsigned flags,
 		    struct ptni_space_params *params_in_out, struct ptni_space **space_out);
 void ptni_space_close(struct ptni_space *space);
-/* -EBUSY, -ENOENT */
 int ptni_space_drop(struct ptn_worker *worker, unsigned node, const char *name);
 uint64_t ptni_space_root(const struct ptni_space *space);
 unsigned ptni_space_node(const struct ptni_space *space);
 int ptni_space_held_bytes(struct ptn_worker *worker, struct ptni_space *space, uint64_t *bytes_out);
 
 /*
- * The extent window that covers addr, for this worker. Two loads when it is there; otherwise fetches
- * all windows the worker lacks (a call). NULL inside the fast path means: use _fetch.
- * -EFAULT: no extent of this space there (a corrupt or stale address).
+ * The extent window that covers addr, for this worker, or NULL: then ask _fetch, which fetches all
+ * windows that the worker lacks (a call, or several). The window stays usable until the operation ends.
+ * -EFAULT: no extent of this space there (a stale or corrupt address).
  */
 const struct ptni_window *ptni_space_window(struct ptn_worker *worker, struct ptni_space *space,
 					    uint64_t addr);
@@ -68,16 +79,9 @@ int ptni_space_window_fetch(struct ptni_op *op, struct ptni_space *space, uint64
 /* --- blocks (per worker and space; no sharing between threads) ------------------------------- */
 
 /*
- * Size classes: multiples of 16 B to 256 B, then 16 steps per doubling to PTNI_BLOCK_MAX. One byte.
- * The length class in a slot word is this class; a READ of ptni_block_class_bytes(class) gets the block.
+ * Size classes (alloc/class.h): multiples of 16 B to 256 B, then 16 steps per doubling. One byte. The
+ * length class in a slot word is this class; a READ of ptni_block_class_bytes(class) gets the block.
  */
-enum {
-	PTNI_BLOCK_MAX = (1 << 20) + 2048,
-	PTNI_BLOCK_CLASSES = 224
-};
-unsigned ptni_block_class(size_t len_bytes); /* smallest class that holds it */
-size_t ptni_block_class_bytes(unsigned block_class);
-
 struct ptni_block {
 	uint64_t addr; /* 16-byte aligned */
 	uint32_t len_bytes; /* of its class */
@@ -87,18 +91,24 @@ struct ptni_block {
 };
 /*
  * From the worker's own chunk: no communication while it lasts; the next chunk is fetched ahead.
- * Suspends only when a chunk must be waited for. -ENOMEM node full, -EDQUOT.
+ * Suspends only in a slow path: a chunk must be waited for, or others' frees are to be collected.
+ * -ENOMEM node full (try again in a later operation: what is retired comes back when operations end),
+ * -EDQUOT, -E2BIG longer than PTNI_BLOCK_MAX or than this node's extents.
  */
 int ptni_block_alloc(struct ptni_op *op, struct ptni_space *space, size_t len_bytes,
 		     struct ptni_block *block_out);
-/* Give back a block that was never published, at once re-usable. */
+/* Give back a block that was never published, at once re-usable. Same worker. */
 void ptni_block_cancel(struct ptni_op *op, struct ptni_space *space,
 		       const struct ptni_block *block);
 /*
  * The caller's CAS has unlinked the block (exactly one caller per block: the winner of that CAS).
- * Re-used after the grace period by the chunk's owner. Own blocks: local; others': one unsignalled FAA on the chunk's
- * free word, posted with a later batch. Never fails, never waits.
+ * Re-used after the grace period by the chunk's owner. Own blocks: local. Others': a bit of the chunk's
+ * free words by FAA, gathered: waits for one round trip in every PTNI_FREES_BATCH-th call, or is done by
+ * the keeper before the session's next epoch report. Never fails.
  */
+enum {
+	PTNI_FREES_BATCH = 64
+};
 void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t addr,
 		       unsigned block_class);
 
@@ -109,5 +119,23 @@ typedef int (*ptni_block_live_fn)(void *arg, struct ptni_op *op, uint64_t addr,
 				  unsigned block_class, const void *prefix,
 				  size_t prefix_len_bytes);
 void ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void *arg);
+
+/*
+ * Give back what this worker does not need: collect what others freed, finish adoptions, return every empty
+ * chunk. As far as the horizon allows; not inside an operation (one that runs holds the horizon back).
+ */
+int ptni_space_trim(struct ptn_worker *worker, struct ptni_space *space);
+
+/* What one worker holds of a space. Waste = held_bytes / used_bytes. */
+struct ptni_space_usage {
+	uint64_t held_bytes; /* chunks */
+	uint64_t used_bytes; /* blocks handed out and not retired, by class */
+	uint64_t limbo_bytes; /* retired, waiting for the grace period */
+	uint64_t free_bytes;
+	uint64_t chunks;
+	uint64_t adopting; /* slabs whose blocks have not all been asked about */
+};
+void ptni_space_usage(struct ptn_worker *worker, struct ptni_space *space,
+		      struct ptni_space_usage *usage_out);
 
 #endif

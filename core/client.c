@@ -14,7 +14,6 @@ enum {
 	SPARES_DEFAULT = 1,
 };
 #define CONNECT_TIMEOUT_NS UINT64_C(5000000000)
-#define OP_TIMEOUT_NS      UINT64_C(5000000000)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
@@ -34,7 +33,7 @@ static int options_take(struct ptn_client *client, const struct ptn_client_optio
 	if (!own->connect_timeout_ns)
 		own->connect_timeout_ns = CONNECT_TIMEOUT_NS;
 	if (!own->op_timeout_ns)
-		own->op_timeout_ns = OP_TIMEOUT_NS;
+		own->op_timeout_ns = UINT64_MAX; /* limits_apply */
 	if (own->credentials) {
 		if (strlen(own->credentials) > PTNI_CREDENTIALS_MAX)
 			return -EINVAL;
@@ -81,17 +80,23 @@ static int fabric_take(struct ptn_client *client, const char *address,
 	return ret;
 }
 
-/* What all nodes can serve. */
+/*
+ * What all nodes can serve. An operation that runs keeps the keeper from reporting epochs, twice in a row at
+ * worst (epoch.c), and a node fences who does not report for two terms: so it is cut short before.
+ */
 static void limits_apply(struct ptn_client *client)
 {
 	client->workers_max = PTNI_WORKERS_MAX;
 	for (unsigned i = 0; i < client->node_count; i++) {
 		const struct ptni_welcome *welcome = &client->session[i]->welcome;
+		uint64_t longest_ns = client->session[i]->term_ns / 8 * 7;
 
 		if (welcome->workers_max < client->workers_max)
 			client->workers_max = welcome->workers_max;
 		if (welcome->lanes_max < client->lanes)
 			client->lanes = welcome->lanes_max;
+		if (longest_ns < client->options.op_timeout_ns)
+			client->options.op_timeout_ns = longest_ns;
 	}
 }
 
@@ -123,8 +128,8 @@ static void destroy(struct ptn_client *client)
 	ptni_keeper_close(client->keeper);
 	for (unsigned i = 0; i < client->node_count; i++)
 		ptni_session_close(client->session[i]);
-	if (client->pd)
-		(void)client->fabric->ops->pd_close(client->pd);
+	if (client->pd && client->fabric->ops->pd_close(client->pd))
+		PTNI_LOG(ERROR, core, "something of a client is still open while it closes");
 	if (client->fabric_owned)
 		client->fabric->ops->close(client->fabric);
 	(void)pthread_cond_destroy(&client->hook_ended);

@@ -126,6 +126,7 @@ static void failed(struct ptni_lane *lane, int error, bool reset, uint64_t now_n
 	if (!lane->failures++)
 		PTNI_LOG(WARN, core, "worker %u: lane %u to %s not opened: %s", lane->worker->index,
 			 lane->index, lane->session->address, ptn_strerror(error));
+	atomic_store_explicit(&lane->failure, error, memory_order_release);
 	lane->retry_ns = now_ns + ((uint64_t)RETRY_FIRST_NS << doublings);
 	lane->answered = false;
 	state_set(lane, reset ? PTNI_LANE_FAILED : PTNI_LANE_IDLE);
@@ -182,6 +183,7 @@ static void connect_answered(struct ptni_lane *lane, uint64_t now_ns)
 		return;
 	}
 	lane->failures = 0;
+	atomic_store_explicit(&lane->failure, 0, memory_order_relaxed);
 	state_set(lane, PTNI_LANE_CONNECTED); /* before the node hears GO and sends */
 }
 

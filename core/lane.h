@@ -69,6 +69,7 @@ struct ptni_lane {
 	bool prepared, answered, go_sent;
 	int32_t answer_status;
 	uint32_t failures;
+	_Atomic int failure; /* why the last attempt to open failed; 0 once one worked */
 	uint64_t retry_ns; /* not before */
 	struct ptni_qp_address answer;
 	_Atomic uint32_t closing_generation, closed_generation;

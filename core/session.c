@@ -218,7 +218,7 @@ int ptni_session_send(struct ptni_session *session, const void *message, size_t 
 	if (!session->channel)
 		return -ENOTCONN;
 	ret = ops_of(session)->channel_send(session->channel, message, len_bytes);
-	if (ret < 0 && ret != -EAGAIN)
+	if (ret < 0 && ret != -EAGAIN && !session->goodbye)
 		ptni_session_fail(session, PTN_E_NODE_DOWN, "the channel broke");
 	return ret < 0 ? ret : 0;
 }
@@ -235,7 +235,8 @@ static void lane_message(struct ptni_session *session, const struct ptni_lane_ad
 {
 	struct ptni_lane *lane = NULL;
 
-	if (message->worker >= PTNI_WORKERS_MAX) {
+	if (message->worker >= PTNI_WORKERS_MAX ||
+	    (message->lane >= PTNI_LANES_MAX && message->lane != PTNI_LANE_ALL)) {
 		malformed(session);
 		return;
 	}
@@ -245,10 +246,8 @@ static void lane_message(struct ptni_session *session, const struct ptni_lane_ad
 	}
 	if (message->lane < PTNI_LANES_MAX)
 		lane = session->lane[message->worker][message->lane];
-	if (lane)
+	if (lane) /* else it is late: the worker has closed meanwhile */
 		ptni_lane_answer(lane, message);
-	else
-		malformed(session);
 }
 
 static void ended(struct ptni_session *session, const struct ptni_ended *message)
@@ -290,7 +289,8 @@ void ptni_session_pump(struct ptni_session *session)
 		if (ret == -EMSGSIZE) {
 			malformed(session);
 		} else if (ret < 0) {
-			ptni_session_fail(session, PTN_E_NODE_DOWN, "the channel broke");
+			if (!session->goodbye)
+				ptni_session_fail(session, PTN_E_NODE_DOWN, "the channel broke");
 			ops_of(session)->channel_close(session->channel);
 			session->channel = NULL;
 		} else {

@@ -100,10 +100,25 @@ static bool all_ready(struct ptn_worker *worker)
 	return true;
 }
 
+/* Why a lane could not be opened, unless that may pass. */
+static int refusal(struct ptn_worker *worker)
+{
+	for (unsigned node = 0; node < worker->client->node_count; node++)
+		for (unsigned i = 0; i < worker->lanes; i++) {
+			int failure = atomic_load_explicit(&worker->peer[node]->lane[i].failure,
+							   memory_order_acquire);
+
+			if (failure && failure != -EBUSY && failure != -EAGAIN)
+				return failure;
+		}
+	return 0;
+}
+
 static int lanes_open(struct ptn_worker *worker, uint64_t deadline_ns)
 {
 	struct ptn_client *client = worker->client;
 	struct ptni_wait wait;
+	int ret;
 
 	ptni_wait_begin(&wait, worker, deadline_ns);
 	while (!all_ready(worker)) {
@@ -114,6 +129,8 @@ static int lanes_open(struct ptn_worker *worker, uint64_t deadline_ns)
 				return error;
 			ptni_session_drive(client->session[node], worker);
 		}
+		if ((ret = refusal(worker)))
+			return ret;
 		if (ptni_wait_turn(&wait))
 			return -ETIMEDOUT;
 	}

@@ -136,7 +136,7 @@ static int parse_option(struct settings *settings, int option)
 		fputs(usage, stdout);
 		return 1 + EXIT_SUCCESS;
 	case 'V':
-		printf("patronus-node %s\n", PTN_VERSION);
+		printf("patronus-node %s\n", ptn_version());
 		return 1 + EXIT_SUCCESS;
 	default:
 		return 1 + fail(EXIT_USAGE, "unknown option", "see patronus-node --help");

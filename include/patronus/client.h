@@ -25,7 +25,7 @@ struct ptn_client_options {
 	const char *credentials;
 	uint64_t term_ns; /* of the session's lease; default: the node's */
 	uint64_t connect_timeout_ns; /* default 5 s */
-	uint64_t op_timeout_ns; /* no operation waits longer; default 5 s */
+	uint64_t op_timeout_ns; /* no operation waits longer; default and most: 7/8 of the term */
 	uint32_t spare_lanes; /* per worker and node, 1..3; default 1 (UINT32_MAX = none) */
 	uint32_t manual_keeper; /* no thread: the application calls ptn_client_keep often; default no */
 	uint64_t seed; /* of back-off jitter; default from the clock */

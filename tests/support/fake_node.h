@@ -22,6 +22,7 @@
 #include <string.h>
 
 enum {
+	FAKE_TERM_NS = 40000000,
 	FAKE_PAGE = 4096,
 	FAKE_DATA = 2 * FAKE_PAGE,
 	FAKE_BYTES = 1 << 20,
@@ -55,7 +56,6 @@ struct fake_node {
 	struct fake_lane lane[FAKE_WORKERS][PTNI_LANES_MAX];
 	struct fake_window window[FAKE_WORKERS][FAKE_TAGS];
 	struct ptni_welcome welcome; /* sent as it is, addresses filled in */
-	uint64_t term_ns;
 	/* switches */
 	bool deaf; /* hears no channel message; what came waits */
 	int open_status; /* of LANE_ADDR */
@@ -129,7 +129,7 @@ static inline void fake_open(struct fake_node *node, const char *address)
 		.region_len_bytes = FAKE_BYTES,
 		.page_addr = (uintptr_t)node->memory + FAKE_PAGE,
 		.status_addr = (uintptr_t)node->memory,
-		.term_ns = 10000000,
+		.term_ns = FAKE_TERM_NS,
 		.term_max_ns = 1000000000000,
 		.extent_shift = 20,
 		.page_shift = 16,
@@ -219,8 +219,9 @@ static inline uint32_t fake_bind(struct fake_node *node, unsigned worker, unsign
 				  .send_flags = IBV_SEND_SIGNALED },
 			   *bad;
 
-	if (!lane->mw[tag])
-		lane->mw[tag] = ibv_alloc_mw(node->pd, IBV_MW_TYPE_2);
+	if (lane->mw[tag]) /* a window that is bound cannot be bound again */
+		assert_int_equal(ibv_dealloc_mw(lane->mw[tag]), 0);
+	lane->mw[tag] = ibv_alloc_mw(node->pd, IBV_MW_TYPE_2);
 	assert_non_null(lane->mw[tag]);
 	wr.bind_mw.mw = lane->mw[tag];
 	wr.bind_mw.rkey = ibv_inc_rkey(lane->mw[tag]->rkey);

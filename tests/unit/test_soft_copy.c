@@ -20,7 +20,8 @@ enum {
 
 static _Alignas(64) uint8_t from[BYTES];
 static _Alignas(64) uint8_t to[BYTES];
-static _Alignas(64) uint64_t words[WORDS];
+static _Alignas(64) uint64_t words[WORDS + 3];
+static uint64_t *const shared = words + 3; /* not aligned as the local side is */
 static atomic_bool stop;
 
 /* G3, and that the right bytes arrive, for every alignment of both sides. */
@@ -57,7 +58,7 @@ static void *writer(void *arg)
 
 	for (int value = 0; !atomic_load_explicit(&stop, memory_order_relaxed); value++) {
 		memset(pattern, value & 0xff, sizeof(pattern));
-		copy_out(words, pattern + misalignment, BYTES);
+		copy_out(shared, pattern + misalignment, BYTES);
 	}
 	return NULL;
 }
@@ -76,7 +77,7 @@ static void words_are_whole(void **state)
 		for (int round = 0; round < ROUNDS; round++) {
 			size_t len = lens[round % 6];
 
-			copy_in(copy + misalignment, words, len);
+			copy_in(copy + misalignment, shared, len);
 			for (size_t i = 0; i < len; i += 8) {
 				uint64_t word;
 

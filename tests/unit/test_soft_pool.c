@@ -35,7 +35,7 @@ static void never_twice_never_lost(void **state)
 	for (int step = 0; step < 20000; step++) {
 		size_t at = (size_t)ptni_rng_below(&rng, 64);
 		uint64_t len = (1 + ptni_rng_below(&rng, 9)) * PAGE;
-		uint64_t align = PAGE << ptni_rng_below(&rng, 4);
+		uint64_t align = (uint64_t)PAGE << ptni_rng_below(&rng, 4);
 
 		if (held[at].len) {
 			memset(&used[(held[at].offset - BASE) / PAGE], 0, held[at].len / PAGE);

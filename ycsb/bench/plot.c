@@ -120,7 +120,7 @@ static void draw_line(const struct plot *plot, const struct plot_line *line, con
 
 static struct axis panel_axis(const struct plot *plot, const struct plot_panel *panel, double top)
 {
-	double min = INFINITY, max = -INFINITY;
+	double min = (double)INFINITY, max = -(double)INFINITY;
 
 	for (size_t l = 0; l < panel->line_cnt; l++) {
 		for (size_t i = 0; i < plot->point_cnt; i++) {

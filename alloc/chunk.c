@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Chunks on their way between this worker and the node.
+ *
+ *   CHUNK_GET is posted ahead of need and filed when somebody next looks; CHUNK_PUT likewise. The worker
+ *   waits only when it has nothing left to hand out.
+ *
+ * The client dies or sleeps at either: see alloc/service_chunk.c. A chunk that is going back is
+ * forgotten here before the request is sent, so nothing can be taken from it meanwhile.
+ */
+#include "alloc/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CALL_TIMEOUT_NS UINT64_C(5000000000)
+
+struct ptni_heap *ptni_view_heap(struct ptni_view *view, unsigned block_class)
+{
+	struct ptni_heap *heap = view->heap[block_class];
+
+	if (heap)
+		return heap;
+	heap = calloc(1, sizeof(*heap));
+	if (heap)
+		ptni_heap_init(heap, &view->space->layout[block_class]);
+	view->heap[block_class] = heap;
+	return heap;
+}
+
+/* --- slabs by address --------------------------------------------------------------------------- */
+
+static int pages_prepare(struct ptni_view *view, uint64_t addr)
+{
+	const struct ptni_space *space = view->space;
+	uint64_t extent = (addr - space->region) >> space->extent_shift;
+
+	if (extent >= space->extents)
+		return -EBADMSG;
+	if (!view->extent[extent].slab)
+		view->extent[extent].slab =
+			calloc(UINT64_C(1) << (space->extent_shift - PTNI_PAGE_SHIFT),
+			       sizeof(struct ptni_owned_slab *));
+	return view->extent[extent].slab ? 0 : -ENOMEM;
+}
+
+static void slabs_show(struct ptni_view *view, const struct ptni_owned_chunk *chunk, bool show)
+{
+	for (uint32_t i = 0; i < chunk->slabs; i++)
+		*ptni_view_slab(view, chunk->slab[i]->base) = show ? chunk->slab[i] : NULL;
+}
+
+/* --- going back --------------------------------------------------------------------------------- */
+
+static int put_start(struct ptni_view *view, const uint64_t *addr, uint32_t flags)
+{
+	struct ptni_chunk_put_request request = { .head.op = PTNI_OP_CHUNK_PUT,
+						  .space = view->space->id,
+						  .count = view->put.count,
+						  .flags = flags };
+	int ret;
+
+	memcpy(request.addr, addr, view->put.count * sizeof(*addr));
+	ret = ptni_call_start(&view->put.call, view->worker, view->space->node, &request,
+			      sizeof(request), CALL_TIMEOUT_NS);
+	view->put.busy = !ret;
+	return ret; /* then the session is over, and the windows with it */
+}
+
+/* File the answer of the put under way, if it has come. */
+static void put_poll(struct ptni_view *view)
+{
+	struct ptni_put *put = &view->put;
+
+	if (!put->busy || !ptni_call_done(&put->call))
+		return;
+	put->busy = false;
+	for (uint32_t i = 0; !put->call.status && i < put->count; i++)
+		if (put->window[i])
+			ptni_window_release(put->window[i]);
+}
+
+/* Forget the chunk and name it in the next put. */
+static void put_add(struct ptni_view *view, struct ptni_heap *heap, struct ptni_owned_chunk *chunk,
+		    uint64_t *addr)
+{
+	slabs_show(view, chunk, false);
+	view->put.window[view->put.count] = chunk->window;
+	addr[view->put.count++] = chunk->addr;
+	ptni_heap_remove(heap, chunk);
+}
+
+bool ptni_chunk_return(struct ptni_view *view, uint32_t spare)
+{
+	uint64_t addr[PTNI_CHUNK_PUT_MAX];
+
+	put_poll(view);
+	if (view->put.busy || view->pinned)
+		return false;
+	view->put.count = 0;
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++) {
+		struct ptni_heap *heap = view->heap[i];
+
+		while (heap && heap->empty_count > spare && view->put.count < PTNI_CHUNK_PUT_MAX)
+			put_add(view, heap,
+				cds_list_entry(heap->empty.prev, struct ptni_owned_chunk, link),
+				addr);
+	}
+	if (view->put.count)
+		(void)put_start(view, addr, 0);
+	return view->put.count > 0;
+}
+
+int ptni_chunk_return_wait(struct ptni_view *view)
+{
+	int ret = 0;
+
+	if (view->put.busy)
+		ret = ptni_call_wait(&view->put.call);
+	put_poll(view);
+	return ret;
+}
+
+/* The next chunks of any class, none of which is empty. */
+static uint32_t leave_pick(struct ptni_view *view, uint64_t *addr)
+{
+	view->put.count = 0;
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++) {
+		struct ptni_heap *heap = view->heap[i];
+
+		while (heap && !cds_list_empty(&heap->chunks) &&
+		       view->put.count < PTNI_CHUNK_PUT_MAX)
+			put_add(view, heap,
+				cds_list_first_entry(&heap->chunks, struct ptni_owned_chunk, link),
+				addr);
+	}
+	return view->put.count;
+}
+
+/* Wait for chunks that were asked for: they would otherwise stay ours until the session's end. */
+static void gets_settle(struct ptni_view *view)
+{
+	for (unsigned i = 0; i < PTNI_GETS; i++)
+		if (view->get[i].heap)
+			(void)ptni_call_wait(&view->get[i].call);
+	(void)ptni_chunk_poll(view, NULL);
+}
+
+void ptni_chunk_leave_all(struct ptni_view *view)
+{
+	uint64_t addr[PTNI_CHUNK_PUT_MAX];
+	struct ptni_op op;
+
+	while (ptni_frees_pending(view) && !ptni_op_begin(view->worker, &op)) {
+		int ret = ptni_frees_flush(&op, view);
+
+		ptni_op_end(&op);
+		if (ret)
+			break;
+	}
+	gets_settle(view);
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
+		if (view->heap[i])
+			ptni_view_maintain(view, view->heap[i]);
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
+		if (view->heap[i])
+			ptni_heap_park(view->heap[i]);
+	do
+		if (ptni_chunk_return_wait(view))
+			return;
+	while (ptni_chunk_return(view, 0));
+	while (leave_pick(view, addr))
+		if (put_start(view, addr, PTNI_CHUNK_LEFT) || ptni_chunk_return_wait(view))
+			return;
+}
+
+/* --- coming ----------------------------------------------------------------------------------- */
+
+/* How much more: an eighth of what the heap holds, so that growth is waste of at most that. */
+static uint32_t slabs_wanted(const struct ptni_view *view, const struct ptni_heap *heap)
+{
+	uint32_t max = ptni_slab_chunk_max(&heap->layout, view->space->extent_shift);
+	uint32_t slabs = heap->slabs / 8;
+
+	if (slabs > max)
+		return max;
+	return slabs ? slabs : 1;
+}
+
+bool ptni_chunk_asked(const struct ptni_view *view, const struct ptni_heap *heap)
+{
+	for (unsigned i = 0; i < PTNI_GETS; i++)
+		if (view->get[i].heap == heap)
+			return true;
+	return false;
+}
+
+static int get_start(struct ptni_view *view, struct ptni_get *get, bool urgent)
+{
+	struct ptni_space *space = view->space;
+	struct ptni_chunk_get_request request = { .head.op = PTNI_OP_CHUNK_GET,
+						  .space = space->id,
+						  .tag = PTNI_TAG_NONE,
+						  .block_class = get->block_class };
+	bool adopts = atomic_load_explicit(&space->live, memory_order_acquire) &&
+		      !get->heap->held && !urgent;
+	int ret;
+
+	request.slabs = (uint16_t)slabs_wanted(view, get->heap);
+	request.flags = adopts ? 0 : PTNI_CHUNK_FRESH;
+	get->window = NULL;
+	if (!view->region) {
+		ret = ptni_window_reserve(view->worker, space->node, &get->window);
+		if (ret)
+			return ret;
+		request.tag = get->window->tag;
+	}
+	ret = ptni_call_start(&get->call, view->worker, space->node, &request, sizeof(request),
+			      CALL_TIMEOUT_NS);
+	if (ret && get->window)
+		ptni_window_release(get->window);
+	return ret;
+}
+
+int ptni_chunk_ask(struct ptni_view *view, unsigned block_class, bool urgent)
+{
+	struct ptni_heap *heap = ptni_view_heap(view, block_class);
+	struct ptni_get *get = view->get;
+	int ret;
+
+	if (!heap)
+		return -ENOMEM;
+	if (ptni_chunk_asked(view, heap))
+		return 0;
+	while (get < view->get + PTNI_GETS && get->heap)
+		get++;
+	if (get == view->get + PTNI_GETS)
+		return -EAGAIN;
+	get->heap = heap;
+	get->block_class = (uint16_t)block_class;
+	ret = get_start(view, get, urgent);
+	if (ret)
+		get->heap = NULL;
+	return ret;
+}
+
+/* A chunk that we cannot keep track of goes straight back, in the state in which it came. */
+static void chunk_refuse(struct ptni_view *view, const struct ptni_chunk_got *reply,
+			 struct ptni_window *window)
+{
+	(void)ptni_chunk_return_wait(view);
+	view->put.window[0] = window;
+	view->put.count = 1;
+	(void)put_start(view, &reply->addr,
+			reply->flags & PTNI_CHUNK_ADOPTED ? PTNI_CHUNK_LEFT : 0);
+}
+
+static bool reply_valid(const struct ptni_view *view, const struct ptni_call *call)
+{
+	const struct ptni_chunk_got *reply = (const void *)call->reply;
+	const struct ptni_slab_layout *layout;
+	uint64_t offset, bytes;
+
+	if (call->reply_len_bytes != sizeof(*reply) || reply->block_class >= PTNI_BLOCK_CLASSES)
+		return false;
+	layout = &view->space->layout[reply->block_class];
+	bytes = (uint64_t)reply->slabs * layout->slab_bytes;
+	offset = reply->addr - view->space->region;
+	return bytes && offset >> view->space->extent_shift < view->space->extents &&
+	       (offset + bytes - 1) >> view->space->extent_shift ==
+		       offset >> view->space->extent_shift &&
+	       offset % ((uint64_t)ptni_slab_align_pages(layout) << PTNI_PAGE_SHIFT) == 0;
+}
+
+static int chunk_file(struct ptni_view *view, struct ptni_get *get)
+{
+	const struct ptni_chunk_got *reply = (const void *)get->call.reply;
+	bool adopted = reply->flags & PTNI_CHUNK_ADOPTED;
+	struct ptni_owned_chunk *chunk;
+	struct ptni_epochs epochs;
+	struct ptni_heap *heap;
+	int ret;
+
+	ret = reply_valid(view, &get->call) ? pages_prepare(view, reply->addr) : -EBADMSG;
+	if (!ret && get->window)
+		ret = ptni_window_accept(get->window, &get->call, &reply->window,
+					 ptni_client_session_deadline(view->client,
+								      view->space->node));
+	if (ret == -EBADMSG)
+		return ret;
+	heap = ret ? NULL : ptni_view_heap(view, reply->block_class);
+	ptni_view_epochs(view, &epochs);
+	chunk = heap ? ptni_heap_add(heap, reply->block_class, reply->addr, reply->slabs,
+				     epochs.epoch, adopted) :
+		       NULL;
+	if (!chunk) {
+		chunk_refuse(view, reply, get->window);
+		return -ENOMEM;
+	}
+	chunk->window = get->window;
+	slabs_show(view, chunk, true);
+	return 0;
+}
+
+int ptni_chunk_poll(struct ptni_view *view, const struct ptni_heap *heap)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < PTNI_GETS; i++) {
+		struct ptni_get *get = &view->get[i];
+		const struct ptni_heap *whose = get->heap;
+		int ret;
+
+		if (!whose || !ptni_call_done(&get->call))
+			continue;
+		ret = get->call.status;
+		get->heap = NULL; /* before anything suspends */
+		if (!ret)
+			ret = chunk_file(view, get);
+		else if (get->window && ret > -4096 && ret != -ETIMEDOUT)
+			ptni_window_release(get->window); /* refused: nothing was granted */
+		if (whose == heap)
+			result = ret;
+	}
+	put_poll(view);
+	return result;
+}

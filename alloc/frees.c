@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frees of blocks in others' chunks: setting their bits, and collecting the bits that others set in
+ * ours.
+ *
+ *   freer: unlink CAS won ── push ──► ring ── FAA (1 << bit) ──► free word ── READ ──► owner: limbo
+ *                                                                     ▲── FAA (-bits) ──┘
+ *
+ * 1. Each block is freed by one client once, and its bit is cleared before it can be used again, so an
+ *    addition never carries.
+ * 2. Before a session reports an epoch, the bits of everything that it unlinked in operations which that
+ *    report waits for have been set: entries are in the ring when the operation ends, the keeper's hook
+ *    empties the rings and refuses the report while a taker has FAAs under way. An adopter relies on it.
+ * 3. The owner does not promote a slab between seeing bits and knowing that they are cleared
+ *    (PTNI_HELD_CLEAR); seeing a bit of a block in limbo again changes nothing.
+ *
+ * The freer dies before its FAA: the block stays in use until its chunk is adopted, when nothing points
+ * at it. The FAA's outcome is unknown: the word is read; if the bit is not set then the owner may have
+ * taken it already, so it is not set again (counted as `leaked`; the same adoption finds it).
+ * The owner dies between READ and FAA, or after: its chunk is adopted, the scan does not read old bits
+ * as news, since it asks about the blocks themselves first and clears the words after the grace period.
+ */
+#include "alloc/view.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* --- the ring --------------------------------------------------------------------------------- */
+
+static uint32_t ring_used(struct ptni_frees *frees)
+{
+	return atomic_load_explicit(&frees->tail, memory_order_acquire) -
+	       atomic_load_explicit(&frees->head, memory_order_acquire);
+}
+
+bool ptni_frees_pending(struct ptni_view *view)
+{
+	return ring_used(&view->frees) || atomic_load(&view->frees.flushing);
+}
+
+/* Take up to `max` entries. The caller has raised `flushing`. */
+static uint32_t ring_take(struct ptni_frees *frees, uint64_t *entry, uint32_t max)
+{
+	for (int attempt = 0; attempt < 8; attempt++) {
+		uint32_t head = atomic_load_explicit(&frees->head, memory_order_acquire);
+		uint32_t tail = atomic_load_explicit(&frees->tail, memory_order_acquire);
+		uint32_t count = tail - head < max ? tail - head : max;
+
+		for (uint32_t i = 0; i < count; i++)
+			entry[i] = atomic_load_explicit(&frees->entry[(head + i) % PTNI_FREES_RING],
+							memory_order_relaxed);
+		if (!count || atomic_compare_exchange_strong(&frees->head, &head, head + count))
+			return count;
+	}
+	return 0; /* the other taker is at it */
+}
+
+static uint64_t entry_addr(const struct ptni_space *space, uint64_t entry)
+{
+	return space->region + (entry >> 6) * sizeof(uint64_t);
+}
+
+/* The FAA at `at` may have been executed or not: the word tells, unless the owner was quicker. */
+__attribute__((noinline)) static int doubt_settle(struct ptni_op *op, struct ptni_view *view,
+						  uint64_t entry, uint64_t *copy)
+{
+	const struct ptni_window *window;
+	struct ptni_batch batch;
+	int ret = ptni_space_window_fetch(op, view->space, entry_addr(view->space, entry), &window);
+
+	if (ret)
+		return ret;
+	ptni_batch_init(&batch, op, view->space->node);
+	ptni_batch_read(&batch, window, entry_addr(view->space, entry), copy, sizeof(*copy));
+	ret = ptni_batch_run(&batch);
+	if (!ret && !(*copy >> entry % 64 & 1))
+		view->leaked++;
+	return ret;
+}
+
+/* Set the bits of these entries; *done_out of them are set or given up. */
+static int bits_set(struct ptni_op *op, struct ptni_view *view, const uint64_t *entry,
+		    uint32_t count, uint64_t *old, uint32_t *done_out)
+{
+	const struct ptni_window *window;
+	struct ptni_batch batch;
+	int ret;
+
+	*done_out = 0;
+	ptni_batch_init(&batch, op, view->space->node);
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t addr = entry_addr(view->space, entry[i]);
+
+		ret = ptni_space_window_fetch(op, view->space, addr, &window);
+		if (ret == -EFAULT &&
+		    !i) { /* a corrupt address was retired: there is no such word */
+			*done_out = 1;
+			view->leaked++;
+			return 0;
+		}
+		if (ret && ret != -EFAULT)
+			return ret;
+		if (ret)
+			count = i;
+		else
+			ptni_batch_faa(&batch, window, addr, UINT64_C(1) << entry[i] % 64, &old[i]);
+	}
+	ret = ptni_batch_run(&batch);
+	*done_out = ret ? batch.done : count;
+	if (ret != PTN_E_OUTCOME_UNKNOWN)
+		return ret;
+	ret = doubt_settle(op, view, entry[batch.done], old);
+	*done_out = batch.done + 1u;
+	return ret;
+}
+
+int ptni_frees_flush(struct ptni_op *op, struct ptni_view *view)
+{
+	uint64_t entry[PTNI_FREES_BATCH], *old = ptni_op_buffer(op, sizeof(entry));
+	uint32_t count, at = 0, done;
+	int ret = 0;
+
+	if (!old)
+		return -ENOBUFS;
+	atomic_fetch_add(&view->frees.flushing, 1);
+	count = ring_take(&view->frees, entry, PTNI_FREES_BATCH);
+	while (!ret && at < count) {
+		ret = bits_set(op, view, entry + at, count - at, old, &done);
+		at += done;
+		if (!ret && !done)
+			break;
+	}
+	view->leaked += count - at; /* the session is lost, or an address was never ours to free */
+	atomic_fetch_sub(&view->frees.flushing, 1);
+	return ret;
+}
+
+/*
+ * Flushing has an operation of its own: the caller's may have used up its buffer or its time, and the
+ * caller's work is done already. What cannot be sent now waits in the ring; the keeper sends it.
+ */
+static void flush_now(struct ptni_view *view)
+{
+	struct ptni_op op;
+
+	if (ptni_op_begin(view->worker, &op))
+		return;
+	(void)ptni_frees_flush(&op, view);
+	ptni_op_end(&op);
+}
+
+void ptni_frees_push(struct ptni_op *op, struct ptni_view *view, uint64_t word_addr, unsigned bit)
+{
+	struct ptni_frees *frees = &view->frees;
+	uint64_t entry = (word_addr - view->space->region) / sizeof(uint64_t) << 6 | bit;
+	uint32_t tail = atomic_load_explicit(&frees->tail, memory_order_relaxed);
+
+	if (ring_used(frees) >= PTNI_FREES_RING) {
+		view->leaked++; /* four flushes in a row have failed */
+		return;
+	}
+	atomic_store_explicit(&frees->entry[tail % PTNI_FREES_RING], entry, memory_order_relaxed);
+	atomic_store_explicit(&frees->tail, tail + 1, memory_order_release);
+	if (ring_used(frees) >= PTNI_FREES_BATCH)
+		flush_now(view);
+}
+
+/* --- collecting --------------------------------------------------------------------------------- */
+
+/* How many words of which slabs are in one read; the rest waits for the next. */
+__attribute__((noinline)) static int words_read(struct ptni_op *op, struct ptni_view *view,
+						struct ptni_heap *heap,
+						struct ptni_owned_slab *const *slab, uint32_t count,
+						uint64_t *copy)
+{
+	uint32_t words = ptni_slab_words(&heap->layout);
+	const struct ptni_window *window;
+	struct ptni_batch batch;
+	int ret;
+
+	ptni_batch_init(&batch, op, view->space->node);
+	for (uint32_t i = 0; i < count; i++) {
+		ret = ptni_space_window_fetch(op, view->space, slab[i]->base, &window);
+		if (ret)
+			return ret;
+		ptni_batch_read(&batch, window, slab[i]->base, copy + (size_t)i * words,
+				words * (uint32_t)sizeof(uint64_t));
+	}
+	return ptni_batch_run(&batch);
+}
+
+/* Subtract what was read from the words of one slab, in batches. */
+__attribute__((noinline)) static int words_clear(struct ptni_op *op, struct ptni_view *view,
+						 struct ptni_heap *heap,
+						 struct ptni_owned_slab *slab, const uint64_t *copy,
+						 uint64_t *old)
+{
+	uint32_t words = ptni_slab_words(&heap->layout);
+	const struct ptni_window *window;
+	struct ptni_batch batch;
+	int ret = ptni_space_window_fetch(op, view->space, slab->base, &window);
+
+	if (ret)
+		return ret;
+	ptni_batch_init(&batch, op, view->space->node);
+	for (uint32_t i = 0; i < words; i++)
+		if (copy[i])
+			ptni_batch_faa(&batch, window, slab->base + i * sizeof(uint64_t),
+				       0 - copy[i], old);
+	return batch.count ? ptni_batch_run(&batch) : 0;
+}
+
+/* Bits of one slab were read: limbo, then clear. */
+static int slab_take(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *heap,
+		     struct ptni_owned_slab *slab, const uint64_t *copy, uint64_t *old)
+{
+	uint32_t words = ptni_slab_words(&heap->layout);
+	struct ptni_epochs epochs;
+	uint64_t any = 0;
+	int ret;
+
+	ptni_view_epochs(view, &epochs);
+	for (uint32_t i = 0; i < words; i++) {
+		any |= copy[i];
+		ptni_slab_collect(heap, slab, i, copy[i], epochs.epoch + 1);
+	}
+	if (!any) {
+		ptni_slab_hold(heap, slab, PTNI_HELD_CLEAR, false);
+		return 0;
+	}
+	ptni_slab_hold(heap, slab, PTNI_HELD_CLEAR, true);
+	ret = words_clear(op, view, heap, slab, copy, old);
+	if (!ret)
+		ptni_slab_hold(heap, slab, PTNI_HELD_CLEAR, false);
+	return ret; /* stays held: the next collection reads what is still set and clears that */
+}
+
+int ptni_collect(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *heap,
+		 struct ptni_owned_slab *const *slab, uint32_t count)
+{
+	uint32_t words = ptni_slab_words(&heap->layout);
+	uint64_t *copy = ptni_op_buffer(op, ((size_t)count * words + 1) * sizeof(uint64_t));
+	uint64_t limbo = heap->blocks_limbo;
+	int ret;
+
+	if (!copy)
+		return -ENOBUFS;
+	ret = words_read(op, view, heap, slab, count, copy);
+	for (uint32_t i = 0; !ret && i < count; i++)
+		ret = slab_take(op, view, heap, slab[i], copy + (size_t)i * words,
+				copy + (size_t)count * words);
+	view->garbage_bytes += (heap->blocks_limbo - limbo) * heap->block_bytes;
+	return ret;
+}
+
+/* --- sweeping ----------------------------------------------------------------------------------- */
+
+/* A pass is due when an eighth of what the heap holds was taken since the last one began; a pass that
+ * found nothing doubles that, up to all of it. */
+static bool sweep_due(const struct ptni_heap *heap)
+{
+	uint64_t due = (heap->blocks >> 3) << heap->sweep_patience;
+
+	return heap->taken >= (due > heap->layout.blocks ? due : heap->layout.blocks);
+}
+
+static void sweep_begin(struct ptni_heap *heap)
+{
+	heap->taken = 0;
+	heap->sweep_left = heap->slabs;
+	heap->sweep_found = heap->blocks_limbo;
+}
+
+static void sweep_end(struct ptni_heap *heap)
+{
+	if (heap->blocks_limbo > heap->sweep_found)
+		heap->sweep_patience = 0;
+	else if (heap->sweep_patience < 3)
+		heap->sweep_patience++;
+}
+
+/* Slabs from the front of `all`, which go to its end. */
+static uint32_t sweep_pick(struct ptni_heap *heap, struct ptni_owned_slab **slab, uint32_t max)
+{
+	uint32_t count = 0;
+
+	while (heap->sweep_left && count < max) {
+		struct ptni_owned_slab *at =
+			cds_list_first_entry(&heap->all, struct ptni_owned_slab, all_link);
+
+		heap->sweep_left--;
+		cds_list_del(&at->all_link);
+		cds_list_add_tail(&at->all_link, &heap->all);
+		if (at->free_count + at->limbo_count[PTNI_OLD] + at->limbo_count[PTNI_YOUNG] <
+			    heap->layout.blocks ||
+		    at->held)
+			slab[count++] = at;
+	}
+	return count;
+}
+
+int ptni_sweep_step(struct ptni_view *view, struct ptni_heap *heap, bool force)
+{
+	struct ptni_owned_slab *slab[PTNI_SWEEP_STEP];
+	uint32_t words = ptni_slab_words(&heap->layout), max = 4096 / words;
+	struct ptni_op own;
+	uint32_t count;
+	int ret;
+
+	if (view->sweeping || cds_list_empty(&heap->all))
+		return 0;
+	if (!heap->sweep_left && (force || sweep_due(heap)))
+		sweep_begin(heap);
+	count = sweep_pick(heap, slab, max < PTNI_SWEEP_STEP ? max : PTNI_SWEEP_STEP);
+	if (!count)
+		return 0;
+	ret = ptni_op_begin(view->worker, &own); /* for its buffer */
+	if (ret)
+		return ret;
+	view->sweeping = true;
+	view->pinned++;
+	ret = ptni_collect(&own, view, heap, slab, count);
+	view->pinned--;
+	view->sweeping = false;
+	ptni_op_end(&own);
+	if (!heap->sweep_left)
+		sweep_end(heap);
+	return ret ? ret : heap->sweep_left > 0;
+}
