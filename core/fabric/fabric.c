@@ -2,14 +2,10 @@
 #include "core/fabric/fabric.h"
 
 #include "core/fabric/soft/soft.h"
+#include "core/fabric/verbs/verbs.h"
 
 #include <errno.h>
 #include <string.h>
-
-/* Absent from a build without rdma-core's devices. */
-__attribute__((weak)) int ptni_verbs_open(const char *address,
-					  const struct ptni_fabric_options *options,
-					  struct ptni_fabric **fabric_out);
 
 static bool has_scheme(const char *address, const char *scheme)
 {
@@ -19,11 +15,12 @@ static bool has_scheme(const char *address, const char *scheme)
 int ptni_fabric_open(const char *address, const struct ptni_fabric_options *options,
 		     struct ptni_fabric **fabric_out)
 {
-	if (!address)
+	const char *rest = address ? strchr(address, ':') : NULL;
+	if (!rest || !rest[1])
 		return -EINVAL;
 	if (has_scheme(address, "inproc:") || has_scheme(address, "shm:"))
 		return ptni_soft_open(address, options, fabric_out);
 	if (has_scheme(address, "verbs:"))
-		return ptni_verbs_open ? ptni_verbs_open(address, options, fabric_out) : -ENODEV;
+		return ptni_verbs_open(address, options, fabric_out);
 	return -EINVAL;
 }

@@ -155,7 +155,7 @@ static int channel_error(void)
 int ptni_verbs_channel_send(struct ptni_channel *channel, const void *data, size_t len_bytes)
 {
 	if (!len_bytes || len_bytes > PTNI_CHANNEL_MAX)
-		return -EINVAL;
+		return -EMSGSIZE;
 	ssize_t sent = send(channel->fd, data, len_bytes, MSG_NOSIGNAL);
 	return sent < 0 ? channel_error() : 0;
 }
@@ -163,6 +163,9 @@ int ptni_verbs_channel_send(struct ptni_channel *channel, const void *data, size
 int ptni_verbs_channel_recv(struct ptni_channel *channel, void *data, size_t capacity_bytes)
 {
 	ssize_t got = recv(channel->fd, data, capacity_bytes, MSG_TRUNC);
+	/* Said once when the peer closed with something unread; what it sent before is still there. */
+	if (got < 0 && errno == ECONNRESET)
+		got = recv(channel->fd, data, capacity_bytes, MSG_TRUNC);
 	if (got < 0)
 		return channel_error();
 	if (!got)

@@ -152,9 +152,9 @@ int ptni_verbs_qp_address(struct ibv_qp *qp, struct ptni_qp_address *address_out
 
 static int params_check(const struct ptni_qp_params *params)
 {
-	const int remote = IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE |
-			   IBV_ACCESS_REMOTE_ATOMIC;
-	if (params->access_flags & ~remote || params->retry_count > RETRY_COUNT_MAX ||
+	const int known = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ |
+			  IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND;
+	if (params->access_flags & ~known || params->retry_count > RETRY_COUNT_MAX ||
 	    params->rnr_retry > FIELD3_MAX || params->timeout > FIELD5_MAX ||
 	    params->min_rnr_timer > FIELD5_MAX)
 		return -EINVAL;

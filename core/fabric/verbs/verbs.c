@@ -55,7 +55,7 @@ static int memory_alloc(struct ptni_fabric *fabric, size_t len_bytes, void **add
 	struct ptni_verbs_fabric *verbs = (struct ptni_verbs_fabric *)fabric;
 	size_t len = memory_round(len_bytes);
 	if (!len)
-		return -EINVAL;
+		return len_bytes ? -ENOMEM : -EINVAL;
 	size_t used = atomic_fetch_add(&verbs->memory_used_bytes, len);
 	if (used + len > verbs->memory_max_bytes || used + len < len) {
 		atomic_fetch_sub(&verbs->memory_used_bytes, len);
