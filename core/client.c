@@ -122,10 +122,11 @@ static int parts_open(struct ptn_client *client, const char *const *addresses, s
 
 static void destroy(struct ptn_client *client)
 {
+	/* The keeper first: replies to its calls may still come, into what the attachments hold. */
+	ptni_keeper_close(client->keeper);
 	for (unsigned i = PTNI_ATTACHMENTS_MAX; i-- > 0;)
 		if (client->attachment[i].key && client->attachment[i].close)
 			client->attachment[i].close(client->attachment[i].value);
-	ptni_keeper_close(client->keeper);
 	for (unsigned i = 0; i < client->node_count; i++)
 		ptni_session_close(client->session[i]);
 	if (client->pd && client->fabric->ops->pd_close(client->pd))

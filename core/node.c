@@ -344,9 +344,13 @@ static void sessions_end(struct ptn_node *node)
 
 static void services_close(struct ptn_node *node)
 {
-	for (uint32_t i = node->service_count; i-- > 0;)
-		if (node->services[i].close)
-			node->services[i].close(node->services[i].arg);
+	/* The last turn must not beat for a service that is gone. */
+	while (node->service_count > 0) {
+		const struct ptni_service *service = &node->services[--node->service_count];
+
+		if (service->close)
+			service->close(service->arg);
+	}
 	ptni_node_step(node);
 }
 
