@@ -49,7 +49,7 @@ static int open_node(struct ycsb_store *store, const struct ycsb_store_options *
 		.allow_unprotected = 1,
 		.memory_bytes = options->memory_bytes != 0 ? options->memory_bytes :
 							     memory_needed(options),
-		.session_workers_max = options->worker_cnt + 1,
+		.session_workers_max = options->worker_cnt + 8, /* the client has some of its own */
 	};
 
 	if (strcmp(options->target, "inproc") != 0) {
