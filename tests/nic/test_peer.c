@@ -78,6 +78,27 @@ static int station_open(struct station *station, const char *address)
 	return ret ? ret : ops->qp_init(station->qp, &params);
 }
 
+static int station_close(struct station *station)
+{
+	const struct ptni_fabric_ops *ops = station->ops;
+	int ret = 0;
+	if (station->channel)
+		ops->channel_close(station->channel);
+	if (station->qp)
+		ret = ops->qp_close(station->qp);
+	if (!ret && station->mr)
+		ret = ops->mr_deregister(station->mr);
+	if (!ret && station->cq)
+		ret = ops->cq_close(station->cq);
+	if (!ret && station->pd)
+		ret = ops->pd_close(station->pd);
+	if (!ret && station->memory)
+		ops->memory_free(station->fabric, station->memory, PAGE);
+	if (!ret && station->fabric)
+		ops->close(station->fabric);
+	return ret;
+}
+
 /* Returns when both ends are connected: whoever sends earlier would wait for a timeout. */
 static int introduce(struct station *station, struct introduction *mine,
 		     struct introduction *theirs)
@@ -132,7 +153,7 @@ static int client_main(const char *address)
 		ret = station.ops->channel_send(station.channel, "done", 4);
 	if (!ret)
 		(void)recv_all(station.ops, station.channel, &node, sizeof(node));
-	return ret ? 1 : 0;
+	return station_close(&station) || ret ? 1 : 0;
 }
 
 /* Exports a page through a window and waits to be killed. */

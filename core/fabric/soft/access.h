@@ -31,12 +31,13 @@ static inline enum soft_cause access_local(struct segment *segment, uint32_t pd,
 					   struct access_grip *grip)
 {
 	uint32_t index = sge->lkey >> 8;
-	struct key_entry *key = &segment->key[index];
+	struct key_entry *key;
 	enum soft_cause cause;
 	uint64_t at;
 
 	if (soft_unlikely(index >= SEGMENT_KEY_MAX))
 		return CAUSE_KEY_STALE;
+	key = &segment->key[index];
 	grip->key = key;
 	grip->state = atomic_load_explicit(&key->state, memory_order_acquire);
 	if (soft_unlikely((grip->state & (KEY_KIND_MASK | KEY_LIVE | KEY_TAG)) !=
@@ -56,13 +57,14 @@ static inline enum soft_cause access_remote(const struct soft_qp *qp, uint32_t r
 					    uint64_t len, uint64_t rights, struct access_grip *grip)
 {
 	uint32_t index = rkey >> 8;
-	struct key_entry *key = &qp->peer_segment->key[index];
+	struct key_entry *key;
 	enum soft_cause cause;
 	uint64_t state;
 	uint64_t at = 0;
 
 	if (soft_unlikely(index >= SEGMENT_KEY_MAX))
 		return CAUSE_KEY_STALE;
+	key = &qp->peer_segment->key[index];
 	state = atomic_load_explicit(&key->state, memory_order_acquire);
 	if (soft_unlikely((state & (KEY_LIVE | KEY_TAG)) != (KEY_LIVE | (rkey & KEY_TAG))))
 		return CAUSE_KEY_STALE;
