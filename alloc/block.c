@@ -66,13 +66,29 @@ static void look_ahead(struct ptni_view *view, unsigned block_class)
 		(void)ptni_chunk_ask(view, block_class, false);
 }
 
+/* All that the horizon has passed, and no slab kept half used. */
+static void heap_settle(struct ptni_view *view, struct ptni_heap *heap)
+{
+	struct ptni_epochs epochs;
+
+	ptni_view_epochs(view, &epochs);
+	while (ptni_heap_promote(heap, epochs.horizon, epochs.epoch, PTNI_PROMOTE_STEP))
+		;
+	if (!view->pinned)
+		ptni_heap_park(heap);
+}
+
 /* Nothing was free and the node had nothing: what can be had without waiting for an epoch. */
 static bool scrape(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *heap)
 {
 	int more;
 
-	if (ptni_chunk_return(view, 0)) /* of other classes: the node may have room then */
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
+		if (view->heap[i])
+			heap_settle(view, view->heap[i]);
+	do /* of other classes: the node may have room then */
 		(void)ptni_chunk_return_wait(view);
+	while (ptni_chunk_return(view, 0));
 	do
 		more = ptni_sweep_step(view, heap, true);
 	while (more > 0 && ptni_worker_now_ns(view->worker) < op->deadline_ns);

@@ -159,6 +159,8 @@ void ptni_frees_push(struct ptni_op *op, struct ptni_view *view, uint64_t word_a
 		view->leaked++; /* four flushes in a row have failed */
 		return;
 	}
+	if (!ring_used(frees)) /* or else sent by the keeper: see that its hook runs */
+		ptni_client_want_epoch(view->client, view->space->node, 1);
 	atomic_store_explicit(&frees->entry[tail % PTNI_FREES_RING], entry, memory_order_relaxed);
 	atomic_store_explicit(&frees->tail, tail + 1, memory_order_release);
 	if (ring_used(frees) >= PTNI_FREES_BATCH)

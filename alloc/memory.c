@@ -340,7 +340,9 @@ static int lease_release(struct ptn_memory *memory)
 	};
 	int ret = call_simple(memory, &request, sizeof(request));
 
-	return ret == -ENOENT ? 0 : ret; /* it had ended before */
+	if (ret == PTN_E_LEASE_EXPIRED || ret == PTN_E_LEASE_REVOKED)
+		ret = 0; /* it had ended before */
+	return ret;
 }
 
 /* The windows are gone when the node has said so; else the tag may still be in use there. */

@@ -69,9 +69,21 @@ struct ptni_session_holdings *ptni_session_holdings(struct ptni_allocator *alloc
 	return holdings;
 }
 
+int ptni_allocator_charge(struct ptni_allocator *allocator, struct ptni_node_session *session,
+			  uint64_t bytes)
+{
+	int ret = ptni_session_charge(session, (int64_t)bytes);
+
+	if (ret == -EDQUOT &&
+	    ptni_node_options(allocator->node)->session_bytes_max >= allocator->region_len_bytes)
+		return -ENOMEM;
+	return ret;
+}
+
 bool ptni_allocator_hopeful(struct ptni_allocator *allocator)
 {
-	return ptni_extent_map_dirty_bytes(allocator->map) || !cds_list_empty(&allocator->leaving);
+	return allocator->puttings || ptni_extent_map_dirty_bytes(allocator->map) ||
+	       !cds_list_empty(&allocator->leaving);
 }
 
 void ptni_waiter_set(struct ptni_waiter *waiter, struct ptni_node_lane *lane,
@@ -126,8 +138,10 @@ static void handle(void *arg, struct ptni_node_lane *lane, const struct ptni_mes
 		waiter = calloc(1, sizeof(*waiter));
 		if (waiter) {
 			ptni_waiter_set(waiter, lane, message);
-			waiter->deadline_ns =
-				ptni_node_now_ns(allocator->node) + PTNI_REQUEST_PATIENCE_NS;
+			waiter->deadline_ns = ptni_node_now_ns(allocator->node) +
+					      (message->op == PTNI_OP_CHUNK_GET ?
+						       PTNI_CHUNK_PATIENCE_NS :
+						       PTNI_MEMORY_PATIENCE_NS);
 			cds_list_add_tail(&waiter->link, &allocator->waiters);
 			ptni_node_want_epoch(allocator->node);
 		}
@@ -163,8 +177,8 @@ static void tick(void *arg, uint64_t epoch, uint64_t horizon)
 
 	ptni_extent_map_clean(allocator->map,
 			      hurry ? PTNI_CLEAN_HURRY_BYTES : PTNI_CLEAN_TICK_BYTES);
-	ptni_extents_step(allocator, horizon);
 	retry(allocator);
+	ptni_extents_step(allocator, horizon);
 	if (ptni_allocator_hopeful(allocator))
 		ptni_node_want_epoch(allocator->node);
 	ptni_allocator_account(allocator);

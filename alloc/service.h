@@ -34,12 +34,18 @@
 
 enum {
 	PTNI_REQUEST_WAIT = 1, /* a handler's result: ask me again at the next tick */
+	PTNI_CLEAN_NOW_BYTES = 64 << 10, /* zeroed when it comes back, without waiting for a tick */
 	PTNI_CLEAN_TICK_BYTES = 1 << 20, /* zeroed in one tick */
 	PTNI_CLEAN_HURRY_BYTES = 4 << 20, /* when a request waits for it */
 	PTNI_MEMORY_PAGE_SHIFT = 12,
 };
-#define PTNI_REQUEST_PATIENCE_NS UINT64_C(1000000000)
-#define PTNI_MEMORY_LEN_MAX      (UINT64_C(1) << 30)
+/* How long an empty extent stays with its space when nobody else waits for memory. */
+#define PTNI_EXTENT_REST_NS     UINT64_C(100000000)
+/* How long a request waits for memory: a chunk's asker may itself hold the horizon back. */
+#define PTNI_CHUNK_PATIENCE_NS  UINT64_C(50000000)
+#define PTNI_MEMORY_PATIENCE_NS UINT64_C(2000000000)
+#define PTNI_MEMORY_TERM_MIN_NS UINT64_C(100000)
+#define PTNI_MEMORY_LEN_MAX     (UINT64_C(1) << 30)
 
 struct ptni_node_space;
 struct ptni_space_user;
@@ -65,6 +71,7 @@ struct ptni_extent_info {
 	struct cds_list_head link; /* allocator's list of extents on their way out */
 	struct cds_list_head memories; /* that begin in it */
 	struct ptni_node_memory *span; /* that began in an extent before it */
+	uint64_t empty_ns; /* when it became empty */
 	uint64_t tag;
 	uint32_t seq;
 	uint32_t pending;
@@ -167,6 +174,7 @@ struct ptni_allocator {
 	uint64_t memory_ids;
 	uint32_t space_generation;
 	struct ptni_node_space *space[PTNI_SPACES_MAX]; /* by id % PTNI_SPACES_MAX */
+	uint32_t puttings; /* chunks whose windows are being invalidated */
 	struct cds_list_head leaving; /* extents on their way out */
 	struct cds_list_head waiters;
 	bool retrying;
@@ -225,6 +233,9 @@ void ptni_chunk_free(struct ptni_chunk *chunk); /* its pages too */
 void ptni_memory_session_ended(struct ptni_allocator *allocator, struct ptni_node_session *session);
 void ptni_memory_close(struct ptni_allocator *allocator);
 
+/* Charge the session: -EDQUOT past its quota, -ENOMEM if that is all of the node's memory. */
+int ptni_allocator_charge(struct ptni_allocator *allocator, struct ptni_node_session *session,
+			  uint64_t bytes);
 /* Tell the node how many bytes are handed out now. */
 void ptni_allocator_account(struct ptni_allocator *allocator);
 /* Does anything that is on its way promise free memory later? */

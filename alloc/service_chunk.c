@@ -224,7 +224,7 @@ int ptni_chunk_get_handle(struct ptni_allocator *allocator, struct ptni_node_lan
 	if (ret)
 		return ret;
 	bytes = bytes_of(chunk);
-	ret = ptni_session_charge(session, bytes);
+	ret = ptni_allocator_charge(allocator, session, (uint64_t)bytes);
 	if (!ret) {
 		ret = chunk_grant(chunk, user, lane, message, adopted);
 		if (!ret)
@@ -261,6 +261,7 @@ static void chunk_withdrawn(void *arg)
 	else
 		ptni_chunk_free(chunk);
 	space->puttings--;
+	putting->allocator->puttings--;
 	ptni_allocator_account(putting->allocator);
 	putting_done(putting);
 	ptni_node_space_check(space);
@@ -302,6 +303,7 @@ static void put_begin(struct ptni_chunk *chunk, struct ptni_chunk_putting *putti
 	putting->pending++;
 	chunk->user = NULL;
 	chunk->space->puttings++;
+	putting->allocator->puttings++;
 	cds_list_del(&chunk->link);
 	CDS_INIT_LIST_HEAD(&chunk->link);
 }

@@ -3,7 +3,7 @@
  * Windows on the extents of a space, and the way back of extents that became empty.
  *
  *   LIVE ── no chunk left ──► EMPTY ── announced on the board ──► ANNOUNCED ── horizon > tag ──►
- *        ◄── a chunk came ──┘                                                  WITHDRAWN ──► free
+ *        ◄── a chunk came ──┘  (after a rest, or when somebody waits)           WITHDRAWN ──► free
  *
  * A session that reported an epoch later than the announcement's has dropped its windows of the
  * extent before it reported, so the withdrawal meets no access of an honest client; the windows are
@@ -100,6 +100,7 @@ void ptni_extent_consider(struct ptni_allocator *allocator, uint32_t extent)
 	if (info->phase != PTNI_EXTENT_LIVE || !ptni_extent_empty(allocator->map, extent))
 		return;
 	info->phase = PTNI_EXTENT_EMPTY;
+	info->empty_ns = ptni_node_now_ns(allocator->node);
 	cds_list_add_tail(&info->link, &allocator->leaving);
 }
 
@@ -181,6 +182,8 @@ static void withdraw(struct ptni_allocator *allocator, struct ptni_extent_info *
 
 void ptni_extents_step(struct ptni_allocator *allocator, uint64_t horizon)
 {
+	uint64_t now_ns = ptni_node_now_ns(allocator->node);
+	bool hurry = !cds_list_empty(&allocator->waiters);
 	struct ptni_extent_info *info, *next;
 
 	cds_list_for_each_entry_safe(info, next, &allocator->leaving, link) {
@@ -190,7 +193,8 @@ void ptni_extents_step(struct ptni_allocator *allocator, uint64_t horizon)
 			if (!ptni_extent_empty(allocator->map, extent)) {
 				info->phase = PTNI_EXTENT_LIVE;
 				cds_list_del(&info->link);
-			} else if (info->space->closings < PTNI_CLOSINGS_MAX) {
+			} else if (info->space->closings < PTNI_CLOSINGS_MAX &&
+				   (hurry || now_ns - info->empty_ns >= PTNI_EXTENT_REST_NS)) {
 				announce(allocator, info);
 			}
 		} else if (info->phase == PTNI_EXTENT_ANNOUNCED && horizon > info->tag &&

@@ -51,6 +51,7 @@ static void memory_gone(struct ptni_node_memory *memory)
 		ptni_session_charge(memory->session, -(int64_t)bytes_of(memory));
 	}
 	ptni_extent_run_give(allocator->map, memory->addr, memory->pages);
+	(void)ptni_extent_map_clean(allocator->map, PTNI_CLEAN_NOW_BYTES);
 	ptni_allocator_account(allocator);
 	ptni_waiter_answer(&memory->waiter, 0);
 	free(memory);
@@ -137,7 +138,7 @@ static int memory_make(struct ptni_allocator *allocator, struct ptni_node_sessio
 	memory->len_bytes = len_bytes;
 	memory->pages = (len_bytes + (1 << PTNI_MEMORY_PAGE_SHIFT) - 1) >> PTNI_MEMORY_PAGE_SHIFT;
 	CDS_INIT_LIST_HEAD(&memory->leases);
-	ret = ptni_session_charge(session, (int64_t)bytes_of(memory));
+	ret = ptni_allocator_charge(allocator, session, bytes_of(memory));
 	if (!ret) {
 		ret = pages_take(allocator, memory->pages, &memory->addr);
 		if (ret)
@@ -194,6 +195,12 @@ static int memory_grant(struct ptni_node_memory *memory, struct ptni_node_lane *
 	return 0;
 }
 
+static bool term_valid(const struct ptni_allocator *allocator, uint64_t term_ns)
+{
+	return term_ns >= PTNI_MEMORY_TERM_MIN_NS &&
+	       term_ns <= ptni_node_options(allocator->node)->term_max_ns;
+}
+
 int ptni_memory_alloc_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
 			     const struct ptni_message *message)
 {
@@ -201,7 +208,8 @@ int ptni_memory_alloc_handle(struct ptni_allocator *allocator, struct ptni_node_
 	struct ptni_node_memory *memory;
 	int ret;
 
-	if (!request->len_bytes || request->len_bytes > PTNI_MEMORY_LEN_MAX || !request->term_ns)
+	if (!request->len_bytes || request->len_bytes > PTNI_MEMORY_LEN_MAX ||
+	    !term_valid(allocator, request->term_ns))
 		return -EINVAL;
 	ret = memory_make(allocator, ptni_lane_session(lane), request->len_bytes, &memory);
 	if (ret == -EAGAIN || (ret == -ENOMEM && ptni_allocator_hopeful(allocator)))
@@ -226,7 +234,7 @@ int ptni_memory_acquire_handle(struct ptni_allocator *allocator, struct ptni_nod
 	struct ptni_node_memory *memory = memory_find(allocator, request->addr);
 
 	if (!request->access || request->access & ~(uint32_t)ACCESS_ALL || !request->len_bytes ||
-	    !request->term_ns)
+	    !term_valid(allocator, request->term_ns))
 		return -EINVAL;
 	if (!memory || memory->freeing || request->addr - memory->addr >= memory->len_bytes)
 		return -ENOENT;
