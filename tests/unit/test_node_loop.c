@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The control thread in real time: how late leases end, what an idle node costs, who may ask it. */
+#include "core/base/sanitizer.h"
 #include "tests/support/node_bed.h"
 
 #include <errno.h>
@@ -13,6 +14,11 @@
 
 #define MS UINT64_C(1000000)
 #define US UINT64_C(1000)
+
+/* Half of the leases must end this soon; a sanitizer's build is slow and says nothing about time. */
+enum {
+	LATE_MAX_MS = PTNI_TSAN || PTNI_ASAN ? 50 : 1
+};
 
 static int by_size(const void *a, const void *b)
 {
@@ -59,7 +65,7 @@ static void test_short_leases_end_on_time(void **state)
 	print_message("late: half of them %.1f us, nine tenths %.1f us, the last %.1f us\n",
 		      (double)late_ns[COUNT / 2] / 1e3, (double)late_ns[COUNT * 9 / 10] / 1e3,
 		      (double)late_ns[COUNT - 1] / 1e3);
-	assert_true(late_ns[COUNT / 2] < 1 * MS);
+	assert_true(late_ns[COUNT / 2] < LATE_MAX_MS * MS);
 	assert_true(late_ns[COUNT - 1] < 500 * MS);
 	raw_close(&client);
 	bed_close(&bed);
@@ -90,7 +96,7 @@ static void test_sleeping_node_wakes_for_a_lease(void **state)
 	qsort(late_ns, COUNT, sizeof(late_ns[0]), by_size);
 	print_message("late after sleep: half of them %.1f us, the last %.1f us\n",
 		      (double)late_ns[COUNT / 2] / 1e3, (double)late_ns[COUNT - 1] / 1e3);
-	assert_true(late_ns[COUNT / 2] < 1 * MS);
+	assert_true(late_ns[COUNT / 2] < LATE_MAX_MS * MS);
 	raw_close(&client);
 	bed_close(&bed);
 }
