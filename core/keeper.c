@@ -161,7 +161,7 @@ static bool lanes_unsettled(struct ptni_session *session)
 	pthread_mutex_lock(&session->control);
 	for (unsigned i = 0; i < session->client->workers_max; i++)
 		for (unsigned j = 0; j < PTNI_LANES_MAX; j++)
-			unsettled |= session->lane[i][j] && !session->worker_closing[i] &&
+			unsettled |= session->lane[i][j] &&
 				     ptni_lane_state(session->lane[i][j]) != PTNI_LANE_READY &&
 				     ptni_lane_state(session->lane[i][j]) != PTNI_LANE_CONNECTED;
 	pthread_mutex_unlock(&session->control);

@@ -176,9 +176,7 @@ static void connect_answered(struct ptni_lane *lane, uint64_t now_ns)
 	if (!ret)
 		ret = ops_of(lane)->qp_connect(lane->qp, &params, &lane->answer);
 	if (ret) {
-		/* The node's end, if it has one, is of no use without ours. */
-		if (!lane->answer_status)
-			(void)message_send(lane, PTNI_LANE_CLOSE);
+		/* The node's end, if it has one, is of no use without ours: FAILED closes it. */
 		failed(lane, ret, !lane->answer_status, now_ns);
 		return;
 	}
@@ -324,8 +322,8 @@ void ptni_lane_chore(struct ptni_lane *lane)
 
 	if (state == PTNI_LANE_FAILED) {
 		(void)ops_of(lane)->qp_reset(lane->qp);
-		renew(lane);
-		state_set(lane, PTNI_LANE_IDLE);
+		state_set(lane, PTNI_LANE_DRAINED);
+		ptni_client_wake_keeper(lane->worker->client);
 	} else if (state == PTNI_LANE_BROKEN && !lane->sq_used && !lane->recvs) {
 		ptni_window_forget_lane(peer_of(lane), lane->index);
 		(void)ops_of(lane)->qp_reset(lane->qp);

@@ -8,8 +8,8 @@
  *    │       (LANE_GO is sent then)                                                │ error completion,
  *    │       could not connect ───────────────► FAILED                             │ a wait timed out
  *    │                                            │ reset                       BROKEN
- *    ├────────────────────────────────────────────┘                                │ drained, reset
- *    └── LANE_CLOSED came: fenced ────── DRAINED ◄─────────────────────────────────┘
+ *    │                                            ▼                                │
+ *    └── LANE_CLOSED came: fenced ─────────── DRAINED ◄── drained, reset ──────────┘
  *
  * Ownership: in IDLE, OPENING, DRAINED a lane belongs to whoever holds the session's control lock (the
  * keeper, or a thread that waits for it); in the others to the worker's thread. The change of `state`

@@ -257,6 +257,8 @@ static void ended(struct ptni_session *session, const struct ptni_ended *message
 	session->ended = true;
 	if (session->goodbye)
 		return;
+	if (status == PTN_E_NODE_CLOSING)
+		status = PTN_E_NODE_DOWN; /* for whoever waits it is the same */
 	if (ptn_error_scope(status) != PTN_SCOPE_NODE)
 		status = status == -ETIMEDOUT ? PTN_E_SESSION_FENCED : PTN_E_SESSION_ENDED;
 	ptni_session_fail(session, status, "the node ended it");
@@ -301,8 +303,6 @@ void ptni_session_pump(struct ptni_session *session)
 
 static void step_lanes(struct ptni_session *session, unsigned worker, uint64_t now_ns)
 {
-	if (session->worker_closing[worker])
-		return;
 	for (unsigned i = 0; i < PTNI_LANES_MAX; i++)
 		if (session->lane[worker][i])
 			ptni_lane_step(session->lane[worker][i], now_ns);

@@ -84,7 +84,6 @@ static int peer_open(struct ptn_worker *worker, unsigned node)
 	if (ret)
 		return ret;
 	pthread_mutex_lock(&session->control);
-	session->worker_closing[worker->index] = false;
 	for (unsigned i = 0; i < worker->lanes; i++)
 		session->lane[worker->index][i] = &peer->lane[i];
 	pthread_mutex_unlock(&session->control);
@@ -233,6 +232,11 @@ static void lanes_end(struct ptn_worker *worker, struct ptni_session *session)
 	bool sent = false, closing = true;
 	struct ptni_wait wait;
 
+	/* From here on nobody steps them: none is opened behind the message that ends them all. */
+	pthread_mutex_lock(&session->control);
+	for (unsigned i = 0; i < PTNI_LANES_MAX; i++)
+		session->lane[worker->index][i] = NULL;
+	pthread_mutex_unlock(&session->control);
 	ptni_wait_begin(&wait, worker, end_ns);
 	while (closing && !ptni_session_error(session)) {
 		pthread_mutex_lock(&session->control);
@@ -246,10 +250,6 @@ static void lanes_end(struct ptn_worker *worker, struct ptni_session *session)
 		if (closing && ptni_wait_turn(&wait))
 			break;
 	}
-	pthread_mutex_lock(&session->control);
-	for (unsigned i = 0; i < PTNI_LANES_MAX; i++)
-		session->lane[worker->index][i] = NULL;
-	pthread_mutex_unlock(&session->control);
 }
 
 static void peer_close(struct ptn_worker *worker, struct ptni_peer *peer)
