@@ -74,7 +74,9 @@ struct ptni_fabric_ops {
 	int (*mr_deregister)(struct ibv_mr *mr);
 
 	/* cq_arm: the next completion makes cq_fd readable; returns 1 if completions already wait, so
-	 * that poll, arm, poll, sleep loses nothing. cq_disarm empties the descriptor. */
+	 * that poll, arm, poll, sleep loses nothing. 1 also while work of a queue pair of this queue
+	 * waits for its peer on a device that needs polls to try again: poll on. cq_disarm empties
+	 * the descriptor. */
 	int (*cq_open)(struct ptni_fabric *fabric, uint32_t entries, struct ibv_cq **cq_out);
 	int (*cq_close)(struct ibv_cq *cq);
 	int (*cq_fd)(struct ibv_cq *cq);
@@ -85,7 +87,13 @@ struct ptni_fabric_ops {
 			struct ibv_srq **srq_out);
 	int (*srq_close)(struct ibv_srq *srq);
 
-	/* A queue pair is opened in RESET. qp_connect takes it to RTS through INIT and RTR. */
+	/* A queue pair is opened in RESET. qp_connect takes it to RTS through INIT and RTR.
+	 *
+	 * Once mr_deregister, ibv_dealloc_mw, qp_reset, qp_error or qp_close has returned 0, or a
+	 * LOCAL_INV completed, no byte moves any more by the right that it took away. On a soft device
+	 * they wait for a peer that is in the middle of an access; for one that stays there (a stopped
+	 * process) they return -EBUSY (ibv_dealloc_mw: EBUSY) after a second: the right is gone, but
+	 * the memory is not to be re-used before the same call, made again, has returned 0. */
 	int (*qp_open)(struct ibv_pd *pd, struct ibv_qp_init_attr *attr, struct ibv_qp **qp_out);
 	int (*qp_close)(struct ibv_qp *qp); /* windows bound to it are invalidated first */
 	int (*qp_address)(struct ibv_qp *qp, struct ptni_qp_address *address_out);
@@ -100,7 +108,9 @@ struct ptni_fabric_ops {
 
 	/* Finding a peer. A channel carries whole messages of up to PTNI_CHANNEL_MAX bytes, reliably
 	 * and in order; everything is non-blocking: -EAGAIN when nothing is there or no room is left,
-	 * -ECONNRESET once the peer closed or died. Descriptors are for poll(2). */
+	 	 * -ECONNRESET once the peer closed or died, after all that it had sent was received;
+	 * -EMSGSIZE for a message of no bytes or of more than PTNI_CHANNEL_MAX, and when the next
+	 * message is longer than `capacity_bytes`: it is lost. Descriptors are for poll(2). */
 	int (*listen)(struct ptni_fabric *fabric, const char *address,
 		      struct ptni_listener **listener_out);
 	int (*listener_fd)(struct ptni_listener *listener);

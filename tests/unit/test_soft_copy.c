@@ -15,7 +15,7 @@
 enum {
 	BYTES = 8192,
 	WORDS = BYTES / 8,
-	ROUNDS = 3000
+	ROUNDS = 1000
 };
 
 static _Alignas(64) uint8_t from[BYTES];

@@ -7,6 +7,7 @@
  * client, who works all the time, must not notice.
  */
 #include "core/base/rng.h"
+#include "core/base/sanitizer.h"
 #include "core/fabric/soft/soft.h"
 #include "tests/unit/soft_pair.h"
 
@@ -17,12 +18,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
+#include <sys/socket.h>
+
 #include <unistd.h>
 
 enum {
-	ROUNDS = 60,
+	ROUNDS = PTNI_TSAN || PTNI_ASAN ? 15 : 60,
 	SLOTS = 64,
 	LANES = 2,
 	WINDOW = 4096
@@ -147,6 +150,62 @@ static _Noreturn void client_main(uint64_t seed, struct progress *mine)
 		client_operation(&lanes[ptni_rng_below(&rng, LANES)], &rng, mine);
 }
 
+/*
+ * Forks clients on demand: this process has no threads, which a fork under the thread sanitizer wants.
+ * An order is {seed, who}, the answer a process id.
+ */
+struct order {
+	uint64_t seed;
+	int who;
+};
+
+static int orders[2];
+
+static _Noreturn void zygote_main(int fd)
+{
+	struct order order;
+
+	signal(SIGCHLD, SIG_IGN);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (read(fd, &order, sizeof(order)) == (ssize_t)sizeof(order)) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			client_main(order.seed, &progress[order.who]);
+		if (write(fd, &pid, sizeof(pid)) != (ssize_t)sizeof(pid))
+			break;
+	}
+	_exit(0);
+}
+
+static void zygote_start(void)
+{
+	snprintf(address, sizeof(address), "shm:/tmp/soft_death_%d", (int)getpid());
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, orders) || fork() == 0)
+		zygote_main(orders[1]);
+	close(orders[1]);
+}
+
+static pid_t client_fork(uint64_t seed, int who)
+{
+	struct order order = { seed, who };
+	pid_t pid;
+
+	assert_int_equal(write(orders[0], &order, sizeof(order)), sizeof(order));
+	assert_int_equal(read(orders[0], &pid, sizeof(pid)), sizeof(pid));
+	return pid;
+}
+
+static void client_kill(pid_t pid)
+{
+	struct pollfd pollfd = { .fd = pidfd_open(pid, 0), .events = POLLIN };
+
+	assert_true(pollfd.fd >= 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(poll(&pollfd, 1, 20000), 1);
+	close(pollfd.fd);
+}
+
 /* ---- the node */
 
 static void lane_window(struct lane *lane, uint64_t offset)
@@ -193,9 +252,8 @@ static void guest_open(struct guest *guest, uint64_t seed, int who)
 	struct pollfd pollfd = { .fd = node.fabric->ops->listener_fd(listener), .events = POLLIN };
 
 	memset(guest, 0, sizeof(*guest));
-	guest->pid = fork();
-	if (guest->pid == 0)
-		client_main(seed, &progress[who]);
+	guest->pid = client_fork(seed, who);
+
 	while (node.fabric->ops->accept(listener, &guest->channel) == -EAGAIN)
 		poll(&pollfd, 1, 1000);
 	for (int i = 0; i < LANES; i++)
@@ -243,8 +301,8 @@ static void serve_until(struct guest *guests, int count, int who, uint64_t opera
 /* All of it must work, whatever the dead one was doing. */
 static void guest_bury(struct guest *guest, struct guest *survivor)
 {
-	assert_int_equal(kill(guest->pid, SIGKILL), 0);
-	assert_int_equal(waitpid(guest->pid, NULL, 0), guest->pid);
+	client_kill(guest->pid);
+
 	for (int i = 0; i < LANES; i++)
 		died_inside += atomic_load(&soft_qp_of(guest->lanes[i].end.qp)->entry->active) & 1;
 	for (int i = 0; i < LANES; i++) {
@@ -268,7 +326,6 @@ static void guest_bury(struct guest *guest, struct guest *survivor)
 
 static void node_open(void)
 {
-	snprintf(address, sizeof(address), "shm:/tmp/soft_death_%d", (int)getpid());
 	pair_end_open(&node, address);
 	assert_int_equal(node.fabric->ops->srq_open(node.pd, SLOTS, 1, &srq), 0);
 	assert_int_equal(node.fabric->ops->listen(node.fabric, address, &listener), 0);
@@ -319,8 +376,8 @@ static void kills(void **state)
 	guest_bury(&guests[1], &guests[0]);
 	print_message("%llu of %d died inside a verb\n", (unsigned long long)died_inside,
 		      ROUNDS + 2);
-	kill(guests[0].pid, SIGKILL);
-	waitpid(guests[0].pid, NULL, 0);
+	client_kill(guests[0].pid);
+
 	for (int i = 0; i < LANES; i++) {
 		assert_int_equal(node.fabric->ops->qp_close(guests[0].lanes[i].end.qp), 0);
 		assert_int_equal(ibv_dealloc_mw(guests[0].lanes[i].mw), 0);
@@ -337,5 +394,6 @@ int main(void)
 	progress = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (progress == MAP_FAILED)
 		return 1;
+	zygote_start();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

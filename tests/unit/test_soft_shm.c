@@ -135,6 +135,34 @@ static void child_all_verbs(void)
 	pair_end_close(&remote.end);
 }
 
+/* A process that starts when it is told to: forked while this one has no thread but ours. */
+static pid_t child_fork(void (*child)(void), int *go_out)
+{
+	int fds[2];
+	pid_t pid;
+	char go;
+
+	snprintf(path, sizeof(path), "/tmp/soft_shm_%d", (int)getpid());
+	snprintf(address, sizeof(address), "shm:%s", path);
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (read(fds[0], &go, 1) != 1)
+			_exit(2);
+		child();
+		_exit(0);
+	}
+	close(fds[0]);
+	*go_out = fds[1];
+	return pid;
+}
+
+static void child_go(int go)
+{
+	assert_int_equal(write(go, "!", 1), 1);
+	close(go);
+}
+
 static void child_reap(pid_t child)
 {
 	int status;
@@ -164,15 +192,13 @@ static void all_verbs(void **state)
 	struct ibv_sge sge;
 	uint64_t *words;
 	pid_t child;
+	int go;
 	char c;
 
+	child = child_fork(child_all_verbs, &go);
 	node_open(&node, &listener);
 	ops = node.end.fabric->ops;
-	child = fork();
-	if (child == 0) {
-		child_all_verbs();
-		_exit(0);
-	}
+	child_go(go);
 	node.channel = accept_wait(node.end.fabric, listener);
 	meet(&node, 0);
 	pair_recv(&node.end, 7, 32768, 64);
@@ -262,14 +288,12 @@ static void sleeper_is_woken(void **state)
 	const struct ptni_fabric_ops *ops;
 	struct remote node;
 	pid_t child;
+	int go;
 
+	child = child_fork(child_wakes, &go);
 	node_open(&node, &listener);
 	ops = node.end.fabric->ops;
-	child = fork();
-	if (child == 0) {
-		child_wakes();
-		_exit(0);
-	}
+	child_go(go);
 	node.channel = accept_wait(node.end.fabric, listener);
 	meet(&node, 0);
 	pair_recv(&node.end, 7, 0, 64);

@@ -72,6 +72,14 @@ static int address_parse(const char *address, struct sockaddr_un *name_out, sock
 	return 0;
 }
 
+int ptni_soft_address_check(const char *address)
+{
+	struct sockaddr_un name;
+	socklen_t len;
+
+	return address_parse(address, &name, &len);
+}
+
 /* A path left behind by a process that died has nobody who answers. */
 static void path_clear(const struct sockaddr_un *name, socklen_t len)
 {
@@ -204,6 +212,21 @@ static int peer_map(struct ptni_channel *channel, uint64_t nic_id, int memfd)
 	return ptni_soft_map_import(nic_id, memfd, pidfd, &channel->map);
 }
 
+/*
+ * The kernel reports a peer that closed before it read everything of ours as an error, once, even
+ * ahead of what the peer had sent: that comes first here.
+ */
+static ssize_t message_recv(int fd, struct msghdr *msg, int flags)
+{
+	ssize_t got = recvmsg(fd, msg, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (got < 0 && errno == ECONNRESET)
+		got = recvmsg(fd, msg, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (got < 0)
+		return -errno;
+	return got ? got : -ECONNRESET;
+}
+
 static int greeting_recv(struct ptni_channel *channel)
 {
 	struct greeting greeting = { 0 };
@@ -215,13 +238,11 @@ static int greeting_recv(struct ptni_channel *channel)
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes),
 	};
-	ssize_t got = recvmsg(channel->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t got = message_recv(channel->fd, &msg, 0);
 	int memfd;
 
 	if (got < 0)
-		return -errno;
-	if (got == 0)
-		return -ECONNRESET;
+		return (int)got;
 	memfd = control_fd(&msg);
 	if (got != (ssize_t)sizeof(greeting) || greeting.magic != SEGMENT_MAGIC || memfd < 0) {
 		if (memfd >= 0)
@@ -285,7 +306,7 @@ static int channel_make(struct soft_nic *nic, bool shm, int fd, struct ptni_chan
 
 	if (!rc && shm)
 		rc = greeting_send(nic, fd);
-	if (rc) {
+	if (rc && rc != -EPIPE && rc != -ECONNRESET) { /* what it sent before may still be read */
 		free(channel);
 		close(fd);
 		return rc;
@@ -339,14 +360,6 @@ int ptni_soft_channel_fd(struct ptni_channel *channel)
 	return channel->fd;
 }
 
-/* The peer closed, or it died: then its queue pairs are to be shut. */
-static int channel_ended(struct ptni_channel *channel)
-{
-	if (channel->map)
-		ptni_soft_map_dead(channel->map);
-	return -ECONNRESET;
-}
-
 int ptni_soft_channel_send(struct ptni_channel *channel, const void *data, size_t len)
 {
 	ssize_t sent;
@@ -355,27 +368,22 @@ int ptni_soft_channel_send(struct ptni_channel *channel, const void *data, size_
 		return -EMSGSIZE;
 	sent = send(channel->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (sent < 0)
-		return errno == EPIPE || errno == ECONNRESET ? channel_ended(channel) : -errno;
+		return errno == EPIPE ? -ECONNRESET : -errno;
 	return 0;
 }
 
-/* The length of the message. One longer than `capacity` is refused and stays where it is. */
+/* The length of the message. One longer than `capacity` is lost. */
 int ptni_soft_channel_recv(struct ptni_channel *channel, void *data, size_t capacity)
 {
+	struct iovec iov = { data, capacity };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	int rc = channel_greet(channel);
 	ssize_t got;
 
 	if (rc)
 		return rc;
-	got = recv(channel->fd, data, capacity, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
-	if (got == 0 || (got < 0 && errno == ECONNRESET))
-		return channel_ended(channel);
-	if (got < 0)
-		return -errno;
-	if ((size_t)got > capacity)
-		return -EMSGSIZE;
-	got = recv(channel->fd, data, capacity, MSG_DONTWAIT);
-	return got > 0 ? (int)got : -ECONNRESET;
+	got = message_recv(channel->fd, &msg, MSG_TRUNC);
+	return got > 0 && (size_t)got > capacity ? -EMSGSIZE : (int)got;
 }
 
 void ptni_soft_channel_close(struct ptni_channel *channel)

@@ -5,9 +5,7 @@
  * Guarantees
  *  G1  Every aligned 8 bytes of the *remote* side are accessed as one, whatever the local alignment
  *      and whatever the length: single-copy atomic against CAS, FAA and other copies.
- *  G2  Words are written with release and read with acquire, in ascending order; on long copies the
- *      middle part has no order of its own, but comes after what was posted before and before what
- *      is posted after.
+ *  G2  Words are written with release and read with acquire, in ascending order.
  *  G3  No byte outside the range is touched.
  *
  * The local side belongs to the caller while the work request is posted; it is accessed plainly, so
@@ -22,15 +20,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
-/* From here on larger units than words pay. */
-enum {
-	COPY_LOOP_MAX = 512
-};
 
 /* The sanitizer does not know fences; there every access that needs one is ordered by itself. */
 #if PTNI_TSAN
@@ -72,101 +61,100 @@ static inline size_t copy_head(const void *remote, size_t len)
 	return head < len ? head : len;
 }
 
-/* The compiler would join neighbours by way of the stack, which costs more than it saves. */
-static inline void copy_local(uint8_t *local, uint64_t word)
-{
-	memcpy(local, &word, sizeof(word));
-	__asm__ volatile("" ::: "memory");
-}
-
-/* Four words a step: the loads need not wait for each other. */
-static inline void copy_words_in(uint8_t *local, const uint8_t *remote)
-{
-	uint64_t a = copy_word_load(remote);
-	uint64_t b = copy_word_load(remote + 8);
-	uint64_t c = copy_word_load(remote + 16);
-	uint64_t d = copy_word_load(remote + 24);
-
-	copy_local(local, a);
-	copy_local(local + 8, b);
-	copy_local(local + 16, c);
-	copy_local(local + 24, d);
-}
-
-static inline void copy_words_out(uint8_t *remote, const uint8_t *local)
-{
-	uint64_t a;
-	uint64_t b;
-	uint64_t c;
-	uint64_t d;
-
-	memcpy(&a, local, sizeof(a));
-	memcpy(&b, local + 8, sizeof(b));
-	memcpy(&c, local + 16, sizeof(c));
-	memcpy(&d, local + 24, sizeof(d));
-	copy_word_store(remote, a);
-	copy_word_store(remote + 8, b);
-	copy_word_store(remote + 16, c);
-	copy_word_store(remote + 24, d);
-}
-
 /*
- * 64 bytes a step, by accesses of 16 that the CPU splits nowhere but between aligned words. Not
- * memmove: nothing says in which units that moves, and the address sanitizer's moves single bytes, so
- * that a word that another writes is read half old, half new.
+ * Sixteen bytes at an address of the remote side that is a multiple of 8. x86-64 moves each half as
+ * one, also where the two lie in different cache lines. Not memmove: nothing says in which units that
+ * moves, and the address sanitizer's moves single bytes. The thread sanitizer checks word by word.
  */
-static inline size_t copy_long(void *to, const void *from, size_t len)
+#if defined(__x86_64__) && !PTNI_TSAN
+#define COPY_VECTORS 1
+typedef long long __attribute__((vector_size(16), aligned(8), may_alias)) copy_vector;
+#else
+#define COPY_VECTORS 0
+#endif
+
+#if COPY_VECTORS
+static inline void copy_vector_in(uint8_t *local, const uint8_t *remote)
+{
+	copy_vector vector = *(const volatile copy_vector *)(const void *)remote;
+
+	memcpy(local, &vector, sizeof(vector));
+}
+
+static inline void copy_vector_out(uint8_t *remote, const uint8_t *local)
+{
+	copy_vector vector;
+
+	memcpy(&vector, local, sizeof(vector));
+	*(volatile copy_vector *)(void *)remote = vector;
+}
+
+/* As much as vectors can: the number of bytes. */
+static inline size_t copy_vectors_in(uint8_t *local, const uint8_t *remote, size_t len)
 {
 	size_t done = 0;
 
-#if defined(__SSE2__) && !PTNI_TSAN
+	copy_fence(memory_order_acquire);
 	for (; len - done >= 64; done += 64) {
-		__m128i_u *target = (__m128i_u *)((uint8_t *)to + done);
-		const __m128i_u *source = (const __m128i_u *)((const uint8_t *)from + done);
-		__m128i a = _mm_loadu_si128(source);
-		__m128i b = _mm_loadu_si128(source + 1);
-		__m128i c = _mm_loadu_si128(source + 2);
-		__m128i d = _mm_loadu_si128(source + 3);
-
-		_mm_storeu_si128(target, a);
-		_mm_storeu_si128(target + 1, b);
-		_mm_storeu_si128(target + 2, c);
-		_mm_storeu_si128(target + 3, d);
-		__asm__ volatile("" ::: "memory"); /* or the compiler makes it a memmove */
+		copy_vector_in(local + done, remote + done);
+		copy_vector_in(local + done + 16, remote + done + 16);
+		copy_vector_in(local + done + 32, remote + done + 32);
+		copy_vector_in(local + done + 48, remote + done + 48);
 	}
-#endif
+	for (; len - done >= 16; done += 16)
+		copy_vector_in(local + done, remote + done);
+	copy_fence(memory_order_acquire);
 	return done;
 }
+
+static inline size_t copy_vectors_out(uint8_t *remote, const uint8_t *local, size_t len)
+{
+	size_t done = 0;
+
+	copy_fence(memory_order_release);
+	for (; len - done >= 64; done += 64) {
+		copy_vector_out(remote + done, local + done);
+		copy_vector_out(remote + done + 16, local + done + 16);
+		copy_vector_out(remote + done + 32, local + done + 32);
+		copy_vector_out(remote + done + 48, local + done + 48);
+	}
+	for (; len - done >= 16; done += 16)
+		copy_vector_out(remote + done, local + done);
+	copy_fence(memory_order_release);
+	return done;
+}
+#else
+static inline size_t copy_vectors_in(uint8_t *local, const uint8_t *remote, size_t len)
+{
+	return 0;
+}
+
+static inline size_t copy_vectors_out(uint8_t *remote, const uint8_t *local, size_t len)
+{
+	return 0;
+}
+#endif
 
 /* remote -> local */
 static inline void copy_in(void *local_addr, const void *remote_addr, size_t len)
 {
 	uint8_t *local = local_addr;
 	const uint8_t *remote = remote_addr;
-	size_t head = copy_head(remote, len);
+	size_t part = copy_head(remote, len);
 
-	if (__builtin_expect(head != 0, 0)) {
-		copy_bytes_in(local, remote, head);
-		local += head;
-		remote += head;
-		len -= head;
+	if (__builtin_expect(part != 0, 0)) {
+		copy_bytes_in(local, remote, part);
+		local += part;
+		remote += part;
+		len -= part;
 	}
-	if (len > COPY_LOOP_MAX) {
-		size_t done;
-
-		copy_fence(memory_order_acquire);
-		done = copy_long(local, remote, len);
-		copy_fence(memory_order_acquire);
-		local += done;
-		remote += done;
-		len -= done;
-	}
-	for (; len >= 32; len -= 32, local += 32, remote += 32)
-		copy_words_in(local, remote);
-	for (; len >= 8; len -= 8, local += 8, remote += 8) {
+	part = copy_vectors_in(local, remote, len);
+	for (local += part, remote += part, len -= part; len >= 8; len -= 8) {
 		uint64_t word = copy_word_load(remote);
 
 		memcpy(local, &word, sizeof(word));
+		local += 8;
+		remote += 8;
 	}
 	if (__builtin_expect(len != 0, 0))
 		copy_bytes_in(local, remote, len);
@@ -177,31 +165,22 @@ static inline void copy_out(void *remote_addr, const void *local_addr, size_t le
 {
 	uint8_t *remote = remote_addr;
 	const uint8_t *local = local_addr;
-	size_t head = copy_head(remote, len);
+	size_t part = copy_head(remote, len);
 
-	if (__builtin_expect(head != 0, 0)) {
-		copy_bytes_out(remote, local, head);
-		local += head;
-		remote += head;
-		len -= head;
+	if (__builtin_expect(part != 0, 0)) {
+		copy_bytes_out(remote, local, part);
+		local += part;
+		remote += part;
+		len -= part;
 	}
-	if (len > COPY_LOOP_MAX) {
-		size_t done;
-
-		copy_fence(memory_order_release);
-		done = copy_long(remote, local, len);
-		copy_fence(memory_order_release);
-		local += done;
-		remote += done;
-		len -= done;
-	}
-	for (; len >= 32; len -= 32, local += 32, remote += 32)
-		copy_words_out(remote, local);
-	for (; len >= 8; len -= 8, local += 8, remote += 8) {
+	part = copy_vectors_out(remote, local, len);
+	for (local += part, remote += part, len -= part; len >= 8; len -= 8) {
 		uint64_t word;
 
 		memcpy(&word, local, sizeof(word));
 		copy_word_store(remote, word);
+		local += 8;
+		remote += 8;
 	}
 	if (__builtin_expect(len != 0, 0))
 		copy_bytes_out(remote, local, len);

@@ -165,7 +165,8 @@ static bool cq_has_work(struct soft_cq *cq)
 
 	for (uint32_t i = 0; i < SEGMENT_SUMMARIES; i++)
 		arrivals |= atomic_load(&cq->entry->summary[i]) != 0;
-	return arrivals || cq->head != cq->tail || cq->waiting || cq->overrun;
+	return arrivals || cq->head != cq->tail || cq->waiting || cq->waiting_receivers ||
+	       cq->overrun;
 }
 
 int ptni_soft_cq_arm(struct ibv_cq *ibcq)
@@ -272,7 +273,7 @@ int ptni_soft_cq_poll(struct ibv_cq *ibcq, int entries, struct ibv_wc *wc)
 	struct soft_cq *cq = soft_cq_of(ibcq);
 	int count = 0;
 
-	if (soft_unlikely(cq->waiting))
+	if (soft_unlikely(cq->waiting || cq->waiting_receivers))
 		ptni_soft_send_progress(cq);
 	if (soft_unlikely(arrivals_marked(cq->entry)))
 		ptni_soft_recv_collect(cq);

@@ -41,11 +41,6 @@ static bool key_is(uint64_t state, uint64_t kind_and_bits)
 	return (state & (KEY_KIND_MASK | KEY_LIVE | KEY_BUSY)) == kind_and_bits;
 }
 
-static struct key_entry *window_qp_key(struct segment *segment, uint32_t index)
-{
-	return &segment->key[index];
-}
-
 static struct qp_entry *state_qp(struct segment *segment, uint64_t state)
 {
 	return &segment->qp[(state & KEY_QP_MASK) >> 24 & (SEGMENT_QP_MAX - 1)];
@@ -278,7 +273,7 @@ static enum soft_cause bind_region_check(struct soft_qp *qp, const struct ibv_mw
 	uint64_t len = atomic_load_explicit(&key->len, memory_order_relaxed);
 	uint64_t offset = info->addr - start;
 
-	if (!key_is(mr_state, KEY_MR | KEY_LIVE))
+	if (!key_is(mr_state, KEY_MR | KEY_LIVE) || (mr_state & KEY_TAG) != (mr->mr.lkey & KEY_TAG))
 		return CAUSE_WINDOW_REGION;
 	if (atomic_load_explicit(&key->pd, memory_order_relaxed) != qp->pd_id)
 		return CAUSE_KEY_DOMAIN;
@@ -301,6 +296,8 @@ static enum soft_cause bind_window_check(struct soft_qp *qp, const struct soft_m
 		return CAUSE_WINDOW_STATE;
 	if (atomic_load_explicit(&key->pd, memory_order_relaxed) != qp->pd_id)
 		return CAUSE_KEY_DOMAIN;
+	if (mw->mw.rkey != (mw->index << 8 | (state & KEY_TAG)))
+		return CAUSE_KEY_STALE;
 	if (rkey >> 8 != mw->index || (rkey & KEY_TAG) == (state & KEY_TAG))
 		return CAUSE_WINDOW_TAG;
 	return CAUSE_NONE;
@@ -337,7 +334,7 @@ int ptni_soft_run_bind(struct soft_qp *qp, const struct ibv_send_wr *wr)
 {
 	const struct soft_mw *mw = soft_container(wr->bind_mw.mw, struct soft_mw, mw);
 	const struct soft_mr *mr = soft_container(wr->bind_mw.bind_info.mr, struct soft_mr, mr);
-	struct key_entry *key = window_qp_key(qp->segment, mw->index);
+	struct key_entry *key = &qp->segment->key[mw->index];
 	uint64_t mr_state = atomic_load(&qp->segment->key[mr->index].state);
 	uint64_t state = atomic_load_explicit(&key->state, memory_order_acquire);
 	enum soft_cause cause = bind_window_check(qp, mw, wr->bind_mw.rkey, state);

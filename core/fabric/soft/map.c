@@ -274,37 +274,21 @@ void ptni_soft_map_put(struct soft_map *map)
 		map_destroy(map);
 }
 
-/* Whoever notices first that the owner died shuts its queue pairs, for all who are connected. */
-static void segment_bury(struct segment *segment)
-{
-	uint32_t used = atomic_load(&segment->header.qps_used);
-
-	for (uint32_t i = 0; i < used && i < SEGMENT_QP_MAX; i++)
-		atomic_store(&segment->qp[i].gate, (uint64_t)GATE_CLOSED);
-}
-
-bool ptni_soft_map_dead(struct soft_map *map)
-{
-	struct pollfd pollfd = { .fd = map->pidfd, .events = POLLIN };
-
-	if (atomic_load_explicit(&map->dead, memory_order_relaxed))
-		return true;
-	if (map->pidfd < 0 || poll(&pollfd, 1, 0) <= 0)
-		return false;
-	segment_bury(map->segment);
-	atomic_store_explicit(&map->dead, true, memory_order_relaxed);
-	return true;
-}
-
-/* A NIC that is not mapped here cannot be asked after: it counts as alive. */
+/*
+ * The descriptor of a process is readable once its last thread is gone. The keeper's word changes
+ * earlier, when another thread may still be inside a verb: not good enough for who takes a right away.
+ * A NIC that is not mapped here cannot be asked after: it counts as alive.
+ */
 bool ptni_soft_nic_dead(uint64_t nic_id)
 {
+	struct pollfd pollfd = { .events = POLLIN };
 	struct soft_map *map = ptni_soft_map_find(nic_id);
 	bool dead;
 
 	if (!map)
 		return false;
-	dead = ptni_soft_map_dead(map);
+	pollfd.fd = map->pidfd;
+	dead = map->pidfd >= 0 && poll(&pollfd, 1, 0) > 0;
 	ptni_soft_map_put(map);
 	return dead;
 }

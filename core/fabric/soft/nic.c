@@ -170,6 +170,7 @@ static void nic_free(struct soft_nic *nic)
 	ptni_soft_ids_fini(&nic->key_ids);
 	free(nic->qps);
 	free(nic->qp_generation);
+	ptni_soft_keeper_stop(nic->keeper);
 	if (nic->map)
 		ptni_soft_map_put(nic->map);
 	pthread_mutex_destroy(&nic->lock);
@@ -260,6 +261,9 @@ static int segment_init(struct soft_nic *nic)
 	if (rc)
 		return rc;
 	nic->segment = nic->map->segment;
+	rc = nic->shared ? ptni_soft_keeper_start(nic->segment, &nic->keeper) : 0;
+	if (rc)
+		return rc;
 	nic->id = nic->map->nic_id;
 	ptni_soft_pool_init(&nic->ring_pool, ring_offset, RING_BYTES);
 	ptni_soft_pool_init(&nic->memory_pool, nic->memory_offset, nic->memory_max);
@@ -274,7 +278,7 @@ int ptni_soft_open(const char *address, const struct ptni_fabric_options *option
 	struct soft_nic *nic;
 	int rc;
 
-	if (memory_max > MEMORY_LIMIT)
+	if (memory_max > MEMORY_LIMIT || ptni_soft_address_check(address))
 		return -EINVAL;
 	nic = calloc(1, sizeof(*nic));
 	if (!nic)

@@ -302,19 +302,6 @@ static void arrivals_clear(struct soft_qp *qp)
 	atomic_fetch_and(word, ~(1ull << qp->index % 64));
 }
 
-static void waiting_drop(struct soft_qp *qp)
-{
-	struct soft_qp **link = &qp->send_cq->waiting;
-
-	while (qp->waiting && *link != qp)
-		link = &(*link)->waiting_next;
-	if (qp->waiting)
-		*link = qp->waiting_next;
-	qp->waiting = false;
-	qp->wait_why = 0;
-	qp->inv_entry = NULL;
-}
-
 /* Shuts the gate, and drops work and completions. -EBUSY: a requester does not come out. */
 static int shut(struct soft_qp *qp, uint64_t gate)
 {
@@ -327,7 +314,8 @@ static int shut(struct soft_qp *qp, uint64_t gate)
 	rc = entry_renew(qp->entry);
 	if (rc)
 		return rc;
-	waiting_drop(qp);
+	ptni_soft_send_unwait(qp);
+	qp->inv_entry = NULL;
 	if (qp->srq) /* what arrived goes through completions, which are dropped next */
 		ptni_soft_recv_drop(qp);
 	ptni_soft_cq_purge(qp->send_cq, qp);

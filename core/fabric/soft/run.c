@@ -44,6 +44,8 @@ static int peer_shut(struct soft_qp *qp)
 {
 	uint64_t gate = atomic_load(&qp->peer->gate);
 
+	if (soft_segment_dead(qp->peer_segment))
+		return soft_verdict(IBV_WC_RETRY_EXC_ERR, CAUSE_PEER_DEAD);
 	if (gate == IBV_QPS_ERR || gate == GATE_CLOSED)
 		return soft_verdict(IBV_WC_RETRY_EXC_ERR, CAUSE_PEER_STATE);
 	return AGAIN_PEER;
@@ -52,7 +54,8 @@ static int peer_shut(struct soft_qp *qp)
 static inline bool peer_open(const struct soft_qp *qp)
 {
 	return soft_likely(atomic_load_explicit(&qp->peer->gate, memory_order_acquire) ==
-			   qp->peer_gate);
+				   qp->peer_gate &&
+			   !soft_segment_dead(qp->peer_segment));
 }
 
 /* The responder's verdict on a bad request: its queue pair breaks as well. */

@@ -45,6 +45,7 @@
  *      word of a slot names the claimer).
  *  C3  Dead between arrived and the bits: the RECV is found when its queue pair leaves RTS.
  *  C4  Dead while waking a sleeper: armed is cleared only after the descriptor was written.
+ *  C5  A dead owner: its segment stays mapped, but every access looks for its sign of life (keeper.c).
  */
 #ifndef PTNI_SOFT_SEGMENT_H
 #define PTNI_SOFT_SEGMENT_H
@@ -66,7 +67,8 @@ enum {
 	SEGMENT_LINE = 64,
 };
 
-#define SEGMENT_MAGIC 0x53756e6f72746150ull
+#define SEGMENT_OWNER_DIED 0x40000000u
+#define SEGMENT_MAGIC      0x53756e6f72746150ull
 
 /* Values of a gate that are not a tag: those of enum ibv_qp_state, and this. */
 enum {
@@ -173,7 +175,7 @@ struct segment_header {
 	uint64_t size;
 	uint32_t version;
 	uint32_t pid;
-	_Atomic uint32_t qps_used; /* entries from here on were never used */
+	_Alignas(SEGMENT_LINE) _Atomic uint32_t keeper; /* keeper.c: SEGMENT_OWNER_DIED once it did */
 };
 
 struct segment {

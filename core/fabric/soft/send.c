@@ -2,8 +2,8 @@
 /*
  * The send queue. A work request runs while it is posted. If it cannot (the peer has no RECV, is not
  * connected yet, or a requester is still inside a window that is to be invalidated) it is copied to
- * its place in the ring and everything posted later queues up behind it; every poll of the send
- * completion queue tries again.
+ * its place in the ring and everything posted later queues up behind it; every poll of one of its
+ * completion queues tries again.
  *
  *      freed            executed           posted
  *        |  done, slot held |  waiting (wqes)  |          posted - freed <= depth
@@ -58,17 +58,38 @@ static struct soft_wqe *wqe_at(struct soft_qp *qp, uint32_t index)
 					   (size_t)(index & qp->wqe_mask) * qp->wqe_stride);
 }
 
-/* What waited will never run. */
+/* Has the LOCAL_INV at the head, whose key is dead, seen everybody leave? Asks the kernel who died. */
+static bool invalidated(struct soft_qp *qp, bool ask)
+{
+	uint64_t active = atomic_load_explicit(&qp->inv_entry->active, memory_order_acquire);
+
+	return !(qp->inv_seen & 1) || active != qp->inv_seen ||
+	       (ask && ptni_soft_settled(qp->inv_entry, qp->inv_seen));
+}
+
+/*
+ * The queue pair broke: what waited will never run. But a LOCAL_INV that took effect says so, as soon
+ * as nobody is inside any more; until then it stays, and so does what is behind it.
+ */
 void ptni_soft_send_flush(struct soft_qp *qp)
 {
-	if (qp->inv_entry) {
-		ptni_soft_settle(qp->inv_entry);
-		qp->inv_entry = NULL;
-	}
-	while (qp->sq_executed != qp->sq_posted) {
-		struct soft_wqe *wqe = wqe_at(qp, qp->sq_executed++);
+	uint64_t now = qp->inv_entry ? ptni_clock_read(qp->nic->clock) : 0;
+	bool ask = now - qp->wait_checked_ns >= LIVENESS_PERIOD_NS;
 
-		complete(qp, &wqe->wr, IBV_WC_WR_FLUSH_ERR, 0, qp->sq_executed);
+	while (qp->sq_executed != qp->sq_posted) {
+		struct soft_wqe *wqe = wqe_at(qp, qp->sq_executed);
+		bool took_effect = qp->inv_entry != NULL;
+
+		if (took_effect && !invalidated(qp, ask)) {
+			qp->wait_checked_ns = ask ? now : qp->wait_checked_ns;
+			return;
+		}
+		qp->inv_entry = NULL;
+		qp->sq_executed++;
+		if (!took_effect)
+			complete(qp, &wqe->wr, IBV_WC_WR_FLUSH_ERR, 0, qp->sq_executed);
+		else if (qp->sig_all || (wqe->wr.send_flags & IBV_SEND_SIGNALED))
+			complete(qp, &wqe->wr, IBV_WC_SUCCESS, 0, qp->sq_executed);
 	}
 }
 
@@ -92,7 +113,22 @@ static void wait_begin(struct soft_qp *qp, int why)
 		qp->waiting = true;
 		qp->waiting_next = qp->send_cq->waiting;
 		qp->send_cq->waiting = qp;
+		qp->recv_cq->waiting_receivers += qp->recv_cq != qp->send_cq;
 	}
+}
+
+void ptni_soft_send_unwait(struct soft_qp *qp)
+{
+	struct soft_qp **link = &qp->send_cq->waiting;
+
+	if (!qp->waiting)
+		return;
+	while (*link != qp)
+		link = &(*link)->waiting_next;
+	*link = qp->waiting_next;
+	qp->waiting = false;
+	qp->wait_why = 0;
+	qp->recv_cq->waiting_receivers -= qp->recv_cq != qp->send_cq;
 }
 
 static uint64_t retry_ns(const struct soft_qp *qp)
@@ -108,9 +144,7 @@ static int wait_over(struct soft_qp *qp)
 
 	if (now - qp->wait_checked_ns >= LIVENESS_PERIOD_NS) {
 		qp->wait_checked_ns = now;
-		if (ptni_soft_map_dead(qp->peer_map))
-			return soft_verdict(IBV_WC_RETRY_EXC_ERR, CAUSE_PEER_DEAD);
-		if (qp->inv_entry && ptni_soft_settled(qp->inv_entry, qp->inv_seen))
+		if (qp->inv_entry && invalidated(qp, true))
 			qp->inv_seen = 0; /* whoever was inside is dead */
 	}
 	if (qp->wait_why == AGAIN_RECV && qp->params.rnr_retry < 7 &&
@@ -129,8 +163,10 @@ static void advance(struct soft_qp *qp)
 		uint32_t len;
 		int verdict;
 
-		if (ptni_soft_qp_look(qp) != IBV_QPS_RTS)
+		if (ptni_soft_qp_look(qp) != IBV_QPS_RTS) {
+			ptni_soft_send_flush(qp);
 			return;
+		}
 		verdict = ptni_soft_run(qp, &wqe->wr, &len);
 		if (verdict >= AGAIN_RECV) {
 			if (qp->wait_why != verdict)
@@ -144,22 +180,28 @@ static void advance(struct soft_qp *qp)
 	}
 }
 
+static void progress_one(struct soft_qp *qp)
+{
+	advance(qp);
+	if (qp->announced)
+		ptni_soft_retire(qp);
+	if (qp->sq_executed == qp->sq_posted)
+		ptni_soft_send_unwait(qp);
+}
+
+/* By a poll of either queue: who sleeps on the answers must not stop the questions. */
 void ptni_soft_send_progress(struct soft_cq *cq)
 {
-	struct soft_qp **link = &cq->waiting;
+	struct soft_qp *next;
 
-	while (*link) {
-		struct soft_qp *qp = *link;
-
-		advance(qp);
-		if (qp->announced)
-			ptni_soft_retire(qp);
-		if (qp->sq_executed == qp->sq_posted) {
-			*link = qp->waiting_next;
-			qp->waiting = false;
-		} else {
-			link = &qp->waiting_next;
-		}
+	for (struct soft_qp *qp = cq->waiting; qp; qp = next) {
+		next = qp->waiting_next;
+		progress_one(qp);
+	}
+	for (struct soft_qp *qp = cq->waiting_receivers ? cq->receivers : NULL; qp;
+	     qp = qp->receiver_next) {
+		if (qp->waiting && qp->send_cq != cq)
+			progress_one(qp);
 	}
 }
 
@@ -211,6 +253,15 @@ static inline int wr_check(const struct soft_qp *qp, const struct ibv_send_wr *w
 	return soft_likely(fits) ? 0 : EINVAL;
 }
 
+/* The window's current key is the one at the time of the post; neither object need live on. */
+static void bind_capture(struct soft_wqe *wqe, const struct ibv_send_wr *wr)
+{
+	wqe->mw = *soft_container(wr->bind_mw.mw, const struct soft_mw, mw);
+	wqe->mr = *soft_container(wr->bind_mw.bind_info.mr, const struct soft_mr, mr);
+	wqe->wr.bind_mw.mw = &wqe->mw.mw;
+	wqe->wr.bind_mw.bind_info.mr = &wqe->mr.mr;
+}
+
 /* Copies the work request, and inline data, to its place in the ring. */
 static void enqueue(struct soft_qp *qp, const struct ibv_send_wr *wr)
 {
@@ -220,6 +271,8 @@ static void enqueue(struct soft_qp *qp, const struct ibv_send_wr *wr)
 	wqe->wr = *wr;
 	wqe->wr.next = NULL;
 	wqe->wr.sg_list = wqe->sge;
+	if (wr->opcode == IBV_WR_BIND_MW)
+		bind_capture(wqe, wr);
 	if (wr->opcode == IBV_WR_BIND_MW || wr->opcode == IBV_WR_LOCAL_INV)
 		wqe->wr.num_sge = 0;
 	for (int i = 0; i < wqe->wr.num_sge; i++) {
@@ -260,6 +313,10 @@ static __attribute__((noinline)) int post_unready(struct soft_qp *qp, const stru
 		return ENOMEM;
 	if (wr_check(qp, wr))
 		return EINVAL;
+	if (qp->sq_executed != qp->sq_posted) {
+		enqueue(qp, wr); /* behind a LOCAL_INV that has taken effect */
+		return 0;
+	}
 	qp->sq_posted++;
 	qp->sq_executed++;
 	complete(qp, wr, IBV_WC_WR_FLUSH_ERR, 0, qp->sq_executed);

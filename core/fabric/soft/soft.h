@@ -5,7 +5,8 @@
  *   soft_nic -- soft_map (own segment)       soft_pd <- soft_mr, soft_mw, soft_srq, soft_qp
  *   soft_qp  -- soft_map (peer's segment)    soft_cq <- soft_qp (twice: sends, receives)
  *
- * nic.c open, close, limits, domains    map.c  segments mapped here, who lives    pool.c  pages of a segment
+ * nic.c open, close, limits, domains    map.c  segments mapped here               pool.c  pages of a segment
+ * keeper.c a sign of life                 deliver.c  a RECV, by the requester
  * key.c regions and windows             qp.c   life of a queue pair               cq.c    completions
  * send.c post, queue, retry             run.c  one work request executed          recv.c  RECVs, arrivals
  * srq.c shared receive queues           channel.c  finding peers
@@ -116,21 +117,35 @@ struct soft_map {
 	int pidfd; /* of the owner; -1: this process */
 	int wake_fd; /* for datagrams to completion queues of a shared segment, else -1 */
 	bool shared;
-	_Atomic bool dead;
 };
 
 int ptni_soft_map_create(bool shared, uint64_t size, struct soft_map **map_out);
 int ptni_soft_map_import(uint64_t nic_id, int memfd, int pidfd, struct soft_map **map_out);
 struct soft_map *ptni_soft_map_find(uint64_t nic_id); /* takes a reference; NULL */
 void ptni_soft_map_put(struct soft_map *map);
-bool ptni_soft_map_dead(struct soft_map *map); /* asks the kernel */
+/* No thread of that NIC's process will execute another instruction. */
 bool ptni_soft_nic_dead(uint64_t nic_id);
+
+/* ---- keeper.c: tells peers when this process is gone */
+
+struct soft_keeper;
+
+int ptni_soft_keeper_start(struct segment *segment, struct soft_keeper **keeper_out);
+void ptni_soft_keeper_stop(struct soft_keeper *keeper);
+
+/* Did the process that owns the segment die, or is it dying? Its threads may still be at work. */
+static inline bool soft_segment_dead(const struct segment *segment)
+{
+	return atomic_load_explicit(&segment->header.keeper, memory_order_acquire) &
+	       SEGMENT_OWNER_DIED;
+}
 
 /* ---- nic.c */
 
 struct soft_nic {
 	struct ptni_fabric fabric;
 	struct ibv_context context;
+	struct soft_keeper *keeper; /* of a shared segment */
 	struct ptni_clock *clock; /* for what waits in a queue */
 	struct soft_map *map;
 	struct segment *segment;
@@ -230,8 +245,8 @@ struct soft_cq {
 	struct ibv_cq cq;
 	_Alignas(SEGMENT_LINE) struct soft_cqe *ring;
 	struct cq_entry *entry;
-	struct soft_qp
-		*waiting; /* queue pairs whose send queue has work that could not be done yet */
+	struct soft_qp *waiting; /* of `senders`: with work that could not be done yet */
+	uint32_t waiting_receivers; /* of `receivers`: with such work and another send queue */
 	uint32_t mask;
 	uint32_t head;
 	uint32_t tail;
@@ -276,7 +291,8 @@ static inline struct soft_cqe *soft_cqe_push(struct soft_cq *cq)
 
 struct soft_wqe {
 	struct ibv_send_wr wr;
-	uint8_t *inline_data;
+	struct soft_mw mw; /* BIND_MW: what it names, as it was when posted */
+	struct soft_mr mr;
 	struct ibv_sge sge[];
 };
 
@@ -379,6 +395,7 @@ static inline int soft_verdict(enum ibv_wc_status status, enum soft_cause cause)
 
 int ptni_soft_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr);
 void ptni_soft_send_progress(struct soft_cq *cq);
+void ptni_soft_send_unwait(struct soft_qp *qp); /* nothing waits any more */
 void ptni_soft_send_flush(struct soft_qp *qp);
 int ptni_soft_run(struct soft_qp *qp, const struct ibv_send_wr *wr, uint32_t *len_out);
 void ptni_soft_retire(struct soft_qp *qp);
@@ -449,6 +466,7 @@ void ptni_soft_deliver_mark(struct soft_map *map, struct qp_entry *entry);
 
 /* ---- channel.c */
 
+int ptni_soft_address_check(const char *address);
 int ptni_soft_listen(struct ptni_fabric *fabric, const char *address,
 		     struct ptni_listener **listener_out);
 int ptni_soft_listener_fd(struct ptni_listener *listener);
