@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening, making, closing and dropping a table. */
+#include "ds/hashtable/table.h"
+
+#include "core/base/options.h"
+
+#include <patronus/error.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+
+enum {
+	CREATE_IF_NONE = 1,
+	CREATE_NEW = 2,
+	CREATE_NEVER = 0xff,
+	SLOTS_DEFAULT = 1024,
+	CACHE_DEFAULT = 1 << 20,
+	SUBTABLES_MAX = 1 << 20,
+};
+
+enum param_word {
+	PARAM_SEED,
+	PARAM_GROUPS,
+	PARAM_SUBTABLES,
+	PARAM_NODES
+};
+
+/* --- what a worker keeps ------------------------------------------------------------------------- */
+
+struct ptni_hash_worker *ptni_hash_worker_open(struct ptn_hash *hash, uint32_t index)
+{
+	struct ptni_hash_worker *state = calloc(1, sizeof(*state));
+	/* the keeper reads directories only */
+	uint64_t entries = index ? hash->cache_entries : 0;
+
+	if (!state)
+		return NULL;
+	if (ptni_split_scratch_open(ptni_subtable_words(hash->groups), &state->scratch))
+		goto no_scratch;
+	if (ptni_slot_cache_open(&state->cache, entries))
+		goto no_cache;
+	atomic_store_explicit(&hash->worker[index], state, memory_order_release);
+	return state;
+
+no_cache:
+	ptni_split_scratch_close(state->scratch);
+no_scratch:
+	free(state);
+	return NULL;
+}
+
+static void worker_close(struct ptni_hash_worker *state)
+{
+	if (!state)
+		return;
+	ptni_slot_cache_close(&state->cache);
+	ptni_split_scratch_close(state->scratch);
+	free(state);
+}
+
+/* --- the first subtables ------------------------------------------------------------------------- */
+
+static void image(unsigned depth, uint32_t suffix, uint64_t *words, uint32_t first, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t index = first + i;
+
+		words[i] = 0;
+		if (index == PTNI_SUB_MAGIC)
+			words[i] = PTNI_SUBTABLE_MAGIC;
+		else if (index == PTNI_SUB_IDENT ||
+			 (index >= PTNI_SUB_HEAD_WORDS && !ptni_word_is_slot(index)))
+			words[i] = ptni_header_word(depth, suffix);
+	}
+}
+
+static int subtable_write(struct ptni_hash_op *op, const struct ptni_block *block, unsigned node,
+			  unsigned depth, uint32_t suffix)
+{
+	const uint32_t step = PTNI_STAGE_BYTES / 8;
+	uint32_t words = ptni_subtable_words(op->hash->groups);
+	int ret = ptni_hash_stage(op);
+
+	for (uint32_t first = 0; first < words && !ret; first += step) {
+		uint32_t count = words - first < step ? words - first : step;
+
+		image(depth, suffix, (uint64_t *)(void *)op->stage, first, count);
+		ptni_batch_init(&op->batch, &op->op, node);
+		ptni_batch_write(&op->batch, block->window, block->addr + 8 * (uint64_t)first,
+				 op->stage, count * 8);
+		ret = ptni_batch_run(&op->batch);
+	}
+	return ret;
+}
+
+/* Subtable number `suffix` of 1 << depth; whoever is first makes it. */
+static int subtable_make(struct ptni_hash_op *op, unsigned depth, uint32_t suffix)
+{
+	struct ptn_hash *hash = op->hash;
+	unsigned node = suffix % hash->node_count;
+	struct ptni_block block;
+	uint64_t place, entry, now;
+	int ret = ptni_directory_slot(op, suffix, true, &place);
+
+	if (!ret)
+		ret = ptni_block_alloc(&op->op, hash->space[node], hash->subtable_bytes, &block);
+	if (ret)
+		return ret;
+	ret = subtable_write(op, &block, node, depth, suffix);
+	if (ret) {
+		ptni_block_cancel(&op->op, hash->space[node], &block);
+		return ret;
+	}
+	entry = ptni_entry_word(depth, node, block.addr - hash->base[node]);
+	ret = ptni_hash_set_once(op, 0, place, entry, &now);
+	if (!ret && now != entry)
+		ptni_block_cancel(&op->op, hash->space[node], &block);
+	return ret;
+}
+
+static int read_format(struct ptni_hash_op *op, uint64_t *format_out)
+{
+	int ret;
+
+	ptni_batch_init(&op->batch, &op->op, 0);
+	ret = ptni_hash_read(op, op->hash->root, &op->nic->word[0], 8);
+	if (!ret)
+		ret = ptni_batch_run(&op->batch);
+	*format_out = op->nic->word[0];
+	return ret;
+}
+
+/*
+ * Until the format word is set the table is being made, by anyone who opens it; every step may be
+ * done by several. Each subtable is an operation of its own, so that many do not outlast a deadline.
+ */
+static int make(struct ptn_worker *worker, struct ptn_hash *hash, uint32_t subtables)
+{
+	unsigned depth = (unsigned)__builtin_ctz(subtables);
+	struct ptni_hash_op op;
+	uint64_t format;
+	int ret = 0;
+
+	for (uint32_t i = 0; i <= subtables && !ret; i++) {
+		ret = ptni_hash_op_begin(&op, worker, hash, NULL, 0);
+		if (ret)
+			return ret;
+		ret = read_format(&op, &format);
+		if (!ret && format == PTNI_ROOT_FORMAT)
+			i = subtables; /* done by others */
+		else if (!ret && i < subtables)
+			ret = subtable_make(&op, depth, i);
+		else if (!ret)
+			ret = ptni_hash_set_once(&op, 0, hash->root, PTNI_ROOT_FORMAT, &format);
+		if (!ret && i == subtables) {
+			ret = ptni_directory_refresh(&op);
+			ret = ret < 0 ? ret : 0;
+		}
+		ptni_hash_op_end(&op);
+	}
+	return ret;
+}
+
+/* --- open ---------------------------------------------------------------------------------------- */
+
+static int check_name(struct ptn_worker *worker, const char *name)
+{
+	if (!name || !name[0] || strnlen(name, PTN_NAME_MAX + 1) > PTN_NAME_MAX)
+		return ptni_worker_fail(worker, -EINVAL,
+					"a table's name has 1 to 63 bytes (PTN_NAME_MAX)");
+	return 0;
+}
+
+static int check_options(struct ptn_worker *worker, const struct ptn_hash_options *options,
+			 struct ptn_hash_options *own_out)
+{
+	int ret = ptni_options_copy(own_out, sizeof(*own_out), options);
+
+	if (ret)
+		return ptni_worker_fail(worker, ret, "ptn_hash_options.size");
+	if (!own_out->create)
+		own_out->create = CREATE_IF_NONE;
+	if (!own_out->initial_slots)
+		own_out->initial_slots = SLOTS_DEFAULT;
+	if (!own_out->cache_entries)
+		own_out->cache_entries = CACHE_DEFAULT;
+	if (own_out->cache_entries == UINT64_MAX)
+		own_out->cache_entries = 0;
+	if (own_out->create != CREATE_IF_NONE && own_out->create != CREATE_NEW &&
+	    own_out->create != CREATE_NEVER)
+		return ptni_worker_fail(worker, -EINVAL, "ptn_hash_options.create is 1, 2 or 0xff");
+	return 0;
+}
+
+/* A power of two that holds the slots and gives every node its share; 0: too many. */
+static uint32_t count_subtables(uint64_t slots, uint32_t groups, unsigned node_count)
+{
+	uint64_t count = 1;
+
+	while (count < node_count)
+		count *= 2;
+	while (count * groups * PTNI_GROUP_SLOTS < slots && count <= SUBTABLES_MAX)
+		count *= 2;
+	return count <= SUBTABLES_MAX ? (uint32_t)count : 0;
+}
+
+static int choose_params(struct ptn_worker *worker, const struct ptn_hash_options *options,
+			 const struct ptni_hash_params *wanted, unsigned node_count,
+			 struct ptni_space_params *params_out)
+{
+	struct ptni_hash_params none = { 0 };
+	uint32_t groups, subtables;
+
+	wanted = wanted ? wanted : &none;
+	groups = wanted->groups ? wanted->groups : PTNI_GROUPS_DEFAULT;
+	subtables = wanted->subtables ? wanted->subtables :
+					count_subtables(options->initial_slots, groups, node_count);
+	if (!subtables)
+		return ptni_worker_fail(worker, -EINVAL, "ptn_hash_options.initial_slots");
+	memset(params_out, 0, sizeof(*params_out));
+	params_out->kind = PTNI_HASH_KIND;
+	params_out->version = PTNI_HASH_VERSION;
+	params_out->word[PARAM_SEED] = wanted->seed ? wanted->seed :
+						      ptni_rng_next(ptni_worker_rng(worker)) ^
+							      ptni_worker_now_ns(worker);
+	params_out->word[PARAM_GROUPS] = groups;
+	params_out->word[PARAM_SUBTABLES] = subtables;
+	return 0;
+}
+
+/* What a node kept for us is checked like anything that comes from outside. */
+static bool params_valid(const struct ptni_space_params *params)
+{
+	uint64_t groups = params->word[PARAM_GROUPS];
+	uint64_t subtables = params->word[PARAM_SUBTABLES];
+
+	return params->version == PTNI_HASH_VERSION && groups >= PTNI_GROUPS_MIN &&
+	       groups <= PTNI_GROUPS_MAX && subtables && subtables <= SUBTABLES_MAX &&
+	       !(subtables & (subtables - 1));
+}
+
+/*
+ * The space on every node, node 0 first: it decides whether the table exists and with what parameters;
+ * on the others a space that is missing was not made yet by a client that died.
+ */
+static int open_spaces(struct ptn_worker *worker, const char *name, uint32_t create,
+		       struct ptn_hash *hash, struct ptni_space_params *params)
+{
+	unsigned flags = create == CREATE_NEVER ? 0 : PTNI_SPACE_CREATE;
+
+	if (create == CREATE_NEW)
+		flags |= PTNI_SPACE_EXCLUSIVE;
+	for (unsigned i = 0; i < hash->node_count; i++) {
+		struct ptni_space_params own = *params;
+		uint64_t nodes = (uint64_t)hash->node_count << 32 | i;
+		const struct ptni_welcome *node = ptni_client_node(hash->client, i);
+		int ret;
+
+		own.word[PARAM_NODES] = nodes;
+		ret = ptni_space_open(worker, i, name, i ? PTNI_SPACE_CREATE : flags, &own,
+				      &hash->space[i]);
+		if (ret)
+			return ret;
+		if (own.word[PARAM_NODES] != nodes)
+			return ptni_worker_fail(worker, PTN_E_EXISTS_OTHER,
+						"the table was made with other nodes, or in "
+						"another order");
+		if (!params_valid(&own))
+			return ptni_worker_fail(worker, PTN_E_FORMAT, "the table's parameters");
+		if (!i)
+			*params = own;
+		hash->base[i] = node->region_addr;
+		hash->limit[i] = node->region_addr + node->region_len_bytes;
+		hash->home[i] = (struct ptni_hash_home){ hash, hash->space[i], i };
+	}
+	return 0;
+}
+
+static void set_params(struct ptn_hash *hash, const struct ptni_space_params *params)
+{
+	hash->seed = params->word[PARAM_SEED];
+	hash->groups = (uint32_t)params->word[PARAM_GROUPS];
+	hash->subtable_bytes = 8 * ptni_subtable_words(hash->groups);
+	hash->subtable_class = ptni_block_class(hash->subtable_bytes);
+	hash->root = ptni_space_root(hash->space[0]);
+}
+
+/*
+ * A client that has just connected may not know the node's epoch yet. What it retired now would carry a
+ * tag of long ago.
+ */
+static int await_epochs(struct ptn_worker *worker, struct ptn_hash *hash)
+{
+	struct ptni_hash_op op;
+	int ret = ptni_hash_op_begin(&op, worker, hash, NULL, 0);
+
+	if (ret)
+		return ret;
+	for (unsigned i = 0, turn = 0; i < hash->node_count && !ret;) {
+		struct ptni_epochs epochs;
+
+		ptni_client_epochs(hash->client, i, &epochs);
+		if (epochs.epoch)
+			i++;
+		else
+			ret = ptni_hash_pause(&op, turn++);
+	}
+	ptni_hash_op_end(&op);
+	return ret;
+}
+
+static int open_table(struct ptn_worker *worker, const char *name,
+		      const struct ptn_hash_options *options, const struct ptni_hash_params *wanted,
+		      struct ptn_hash *hash)
+{
+	struct ptni_space_params params;
+	int ret = choose_params(worker, options, wanted, hash->node_count, &params);
+
+	if (!ret)
+		ret = open_spaces(worker, name, options->create, hash, &params);
+	if (!ret)
+		ret = ptni_directory_open(&hash->directory);
+	if (ret)
+		return ret;
+	set_params(hash, &params);
+	hash->cache_entries = options->cache_entries;
+	/* before anything is cached: no report may overtake what we learn */
+	ret = ptni_client_hook_add(hash->client, ptni_directory_hook, hash);
+	if (ret)
+		return ret;
+	hash->hooked = true;
+	ret = await_epochs(worker, hash);
+	if (!ret)
+		ret = make(worker, hash, (uint32_t)params.word[PARAM_SUBTABLES]);
+	for (unsigned i = 0; i < hash->node_count && !ret; i++)
+		ptni_space_set_live(hash->space[i], ptni_hash_live, &hash->home[i]);
+	return ret;
+}
+
+int ptni_hash_open(struct ptn_worker *worker, const char *name,
+		   const struct ptn_hash_options *options, const struct ptni_hash_params *params,
+		   struct ptn_hash **hash_out)
+{
+	struct ptn_hash_options own;
+	struct ptn_hash *hash;
+	int ret = check_name(worker, name);
+
+	if (!ret)
+		ret = check_options(worker, options, &own);
+	if (ret)
+		return ret;
+	hash = calloc(1, sizeof(*hash));
+	if (!hash)
+		return -ENOMEM;
+	hash->client = ptni_worker_client(worker);
+	hash->node_count = ptni_client_node_count(hash->client);
+	ret = open_table(worker, name, &own, params, hash);
+	if (ret) {
+		ptn_hash_close(hash);
+		return ret;
+	}
+	*hash_out = hash;
+	return 0;
+}
+
+int ptn_hash_open(struct ptn_worker *worker, const char *name,
+		  const struct ptn_hash_options *options, struct ptn_hash **hash_out)
+{
+	return ptni_hash_open(worker, name, options, NULL, hash_out);
+}
+
+void ptn_hash_close(struct ptn_hash *hash)
+{
+	if (!hash)
+		return;
+	if (hash->hooked)
+		ptni_client_hook_remove(hash->client, ptni_directory_hook, hash);
+	for (unsigned i = 0; i < hash->node_count; i++)
+		if (hash->space[i])
+			ptni_space_close(hash->space[i]);
+	for (unsigned i = 0; i < PTNI_WORKERS_MAX; i++)
+		worker_close(atomic_load_explicit(&hash->worker[i], memory_order_acquire));
+	ptni_directory_close(&hash->directory);
+	free(hash);
+}
+
+/* Node 0 first: it says whether somebody else still uses the table, and without it there is none. */
+int ptn_hash_drop(struct ptn_worker *worker, const char *name)
+{
+	unsigned node_count = ptni_client_node_count(ptni_worker_client(worker));
+	int ret = check_name(worker, name);
+	int first;
+
+	if (ret)
+		return ret;
+	first = ptni_space_drop(worker, 0, name);
+	if (first && first != -ENOENT)
+		return first;
+	for (unsigned i = 1; i < node_count; i++) {
+		ret = ptni_space_drop(worker, i, name);
+		if (!ret)
+			first = 0; /* what an earlier drop left behind */
+		else if (ret != -ENOENT)
+			return ret;
+	}
+	return first;
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/* Put, insert, update, delete: everything that changes a slot by one CAS (table.h: H2, H4). */
+#include "ds/hashtable/table.h"
+
+enum write_mode {
+	WRITE_PUT,
+	WRITE_INSERT,
+	WRITE_UPDATE
+};
+
+/* After these the requests of a batch that are not known to be done may have been, or may yet be. */
+static bool uncertain(int code)
+{
+	return code == PTN_E_OUTCOME_UNKNOWN || code == -ETIMEDOUT ||
+	       ptn_error_scope(code) == PTN_SCOPE_NODE || ptn_error_scope(code) == PTN_SCOPE_LANE;
+}
+
+int ptni_hash_make_block(struct ptni_hash_op *op)
+{
+	size_t len_bytes = ptni_block_bytes(op->key_len, op->value_len);
+	void *image;
+	int ret;
+
+	if (op->word)
+		return 0;
+	ret = ptni_hash_buffer(op, len_bytes, &image);
+	if (!ret)
+		ret = ptni_block_alloc(&op->op, op->hash->space[op->node], len_bytes, &op->block);
+	if (ret)
+		return ret;
+	op->image = image;
+	op->word = ptni_slot_word(ptni_hash_print(op->code), op->block.block_class,
+				  op->block.version, op->block.addr - op->hash->base[op->node]);
+	ptni_block_fill(image, op->word, op->key, op->key_len, op->value, op->value_len);
+	return 0;
+}
+
+static void retire(struct ptni_hash_op *op, uint64_t word)
+{
+	uint64_t addr;
+
+	if (!ptni_hash_block_addr(op, word, &addr))
+		ptni_block_retire(&op->op, op->hash->space[op->node], addr, ptni_slot_class(word));
+}
+
+static int published(struct ptni_hash_op *op, const struct ptni_found *found)
+{
+	retire(op, found->word);
+	ptni_slot_cache_store(&op->state->cache, op->code, ptni_hash_second(op), found->index,
+			      op->word, op->epoch);
+	op->word = 0;
+	return 0;
+}
+
+/* The slot as it is now that nothing of the failed batch can land any more. */
+static int reread(struct ptni_hash_op *op, uint32_t index, uint64_t *word_out)
+{
+	int ret;
+
+	ptni_hash_batch(op);
+	ret = ptni_hash_read(op, ptni_hash_word_addr(op, index), &op->nic->word[0], 8);
+	if (!ret)
+		ret = ptni_batch_run(&op->batch);
+	if (!ret)
+		*word_out = op->nic->word[0];
+	return ret;
+}
+
+/*
+ * The batch failed under the CAS. If the slot has moved on, our block may or may not have been in it, so it
+ * stays allocated until its chunk is adopted. What the caller is told: see H4, either way the
+ * write took effect, if this operation had seen the old word itself.
+ */
+static int publish_failed(struct ptni_hash_op *op, const struct ptni_found *found, bool observed,
+			  int code)
+{
+	uint64_t word;
+
+	op->lost = uncertain(code);
+	if (code != PTN_E_OUTCOME_UNKNOWN || reread(op, found->index, &word))
+		return code;
+	op->lost = false;
+	if (ptni_slot_bare(word) == op->word)
+		return published(op, found);
+	if (ptni_slot_bare(word) == ptni_slot_bare(found->word))
+		return -EAGAIN;
+	op->lost = true;
+	return observed ? 0 : code;
+}
+
+/* The CAS of a cached word met another one: that is what to look at next. */
+static void learn_changed(struct ptni_hash_op *op, const struct ptni_found *found, uint64_t word)
+{
+	struct ptni_slot_cache *cache = &op->state->cache;
+
+	PTNI_COUNT(op->counters, slot_cache_wrong);
+	if (ptni_slot_committed(word) && ptni_slot_print(word) == ptni_hash_print(op->code)) {
+		ptni_slot_cache_heat(cache, op->code);
+		ptni_slot_cache_store(cache, op->code, ptni_hash_second(op), found->index, word,
+				      op->epoch);
+	} else {
+		ptni_slot_cache_drop(cache, op->code);
+	}
+}
+
+int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, bool observed)
+{
+	uint64_t expected = ptni_slot_bare(found->word);
+	uint64_t word;
+	int ret = ptni_hash_make_block(op);
+
+	if (ret)
+		return ret;
+	ptni_hash_batch(op);
+	if (!op->written)
+		ptni_batch_write(&op->batch, op->block.window, op->block.addr, op->image,
+				 (uint32_t)ptni_block_bytes(op->key_len, op->value_len));
+	ret = ptni_hash_cas(op, ptni_hash_word_addr(op, found->index), expected, op->word,
+			    &op->nic->word[0]);
+	if (ret)
+		return ret;
+	ret = ptni_batch_run(&op->batch);
+	if (ret)
+		return publish_failed(op, found, observed, ret);
+	op->written = true;
+	word = op->nic->word[0];
+	if (word == expected)
+		return published(op, found);
+	if (word == (expected | PTNI_SLOT_FROZEN)) {
+		ret = ptni_hash_settle(op);
+		return ret ? ret : -EAGAIN;
+	}
+	PTNI_COUNT(op->counters, retries_conflict);
+	learn_changed(op, found, word);
+	if (!observed)
+		return -EAGAIN;
+	PTNI_COUNT(op->counters, combined);
+	return 0;
+}
+
+/* What the cache says, if a CAS may go by it alone. */
+static bool blind(struct ptni_hash_op *op, struct ptni_found *found)
+{
+	const struct ptni_slot_cache *cache = &op->state->cache;
+	struct ptni_slot_hint hint;
+
+	if (!ptni_slot_cache_find(cache, op->code, op->epoch, &hint) ||
+	    !ptni_slot_blind_ok(hint.word, hint.epoch, op->epoch) ||
+	    hint.index >= ptni_subtable_words(op->hash->groups) ||
+	    !ptni_slot_cache_is(cache, op->code, ptni_hash_second(op)))
+		return false;
+	found->index = hint.index;
+	found->word = hint.word;
+	return true;
+}
+
+static int write_once(struct ptni_hash_op *op, enum write_mode mode, bool first)
+{
+	struct ptni_found found;
+	int ret;
+
+	if (first && mode != WRITE_INSERT && blind(op, &found)) {
+		PTNI_COUNT(op->counters, slot_cache_hits);
+		return ptni_hash_publish(op, &found, false);
+	}
+	ret = ptni_hash_lookup(op, PTNI_LOOK_KEY, &found);
+	if (ret == -ENOENT && mode != WRITE_UPDATE)
+		return ptni_hash_claim(op);
+	if (ret)
+		return ret;
+	if (mode == WRITE_INSERT)
+		return -EEXIST;
+	if (found.word & PTNI_SLOT_FROZEN) {
+		ret = ptni_hash_settle(op);
+		return ret ? ret : -EAGAIN;
+	}
+	return ptni_hash_publish(op, &found, true);
+}
+
+static int write_begin(struct ptni_hash_op *op, struct ptn_worker *worker, struct ptn_hash *hash,
+		       const void *key, size_t key_len_bytes, const void *value,
+		       size_t value_len_bytes)
+{
+	int ret = ptni_hash_check_key(worker, key, key_len_bytes);
+
+	if (ret)
+		return ret;
+	if (value_len_bytes > PTN_VALUE_MAX || (!value && value_len_bytes))
+		return ptni_worker_fail(worker, -EINVAL,
+					"a value has at most 1 MiB (PTN_VALUE_MAX)");
+	ret = ptni_hash_op_begin(op, worker, hash, key, key_len_bytes);
+	op->value = value;
+	op->value_len = value_len_bytes;
+	return ret;
+}
+
+static bool failed(int ret)
+{
+	return ret && ret != -ENOENT && ret != -EEXIST;
+}
+
+static int write_run(struct ptn_worker *worker, struct ptn_hash *hash, enum write_mode mode,
+		     const void *key, size_t key_len_bytes, const void *value,
+		     size_t value_len_bytes)
+{
+	struct ptni_hash_op op;
+	int ret = write_begin(&op, worker, hash, key, key_len_bytes, value, value_len_bytes);
+
+	if (ret)
+		return ret;
+	ret = write_once(&op, mode, true);
+	while (ret == -EAGAIN) {
+		ret = ptni_hash_retry(&op);
+		if (!ret)
+			ret = write_once(&op, mode, false);
+	}
+	PTNI_COUNT(op.counters, ops_put);
+	if (failed(ret))
+		PTNI_COUNT(op.counters, ops_failed);
+	ptni_hash_op_end(&op);
+	return ret;
+}
+
+int ptn_hash_put(struct ptn_worker *worker, struct ptn_hash *hash, const void *key,
+		 size_t key_len_bytes, const void *value, size_t value_len_bytes)
+{
+	return write_run(worker, hash, WRITE_PUT, key, key_len_bytes, value, value_len_bytes);
+}
+
+int ptn_hash_insert(struct ptn_worker *worker, struct ptn_hash *hash, const void *key,
+		    size_t key_len_bytes, const void *value, size_t value_len_bytes)
+{
+	return write_run(worker, hash, WRITE_INSERT, key, key_len_bytes, value, value_len_bytes);
+}
+
+int ptn_hash_update(struct ptn_worker *worker, struct ptn_hash *hash, const void *key,
+		    size_t key_len_bytes, const void *value, size_t value_len_bytes)
+{
+	return write_run(worker, hash, WRITE_UPDATE, key, key_len_bytes, value, value_len_bytes);
+}
+
+/* --- delete ------------------------------------------------------------------------------------ */
+
+static int removed(struct ptni_hash_op *op, const struct ptni_found *found)
+{
+	retire(op, found->word);
+	ptni_slot_cache_drop(&op->state->cache, op->code);
+	return 0;
+}
+
+static int remove_found(struct ptni_hash_op *op, const struct ptni_found *found)
+{
+	uint64_t expected = ptni_slot_bare(found->word);
+	uint64_t word;
+	int ret;
+
+	ptni_hash_batch(op);
+	ret = ptni_hash_cas(op, ptni_hash_word_addr(op, found->index), expected, 0,
+			    &op->nic->word[0]);
+	if (ret)
+		return ret;
+	ret = ptni_batch_run(&op->batch);
+	if (ret) {
+		if (ret != PTN_E_OUTCOME_UNKNOWN || reread(op, found->index, &word))
+			return ret;
+		/* empty may be another one's delete, and whose it was cannot be told */
+		return ptni_slot_bare(word) == expected ? -EAGAIN : ret;
+	}
+	word = op->nic->word[0];
+	if (word == expected)
+		return removed(op, found);
+	if (word == (expected | PTNI_SLOT_FROZEN)) {
+		ret = ptni_hash_settle(op);
+		return ret ? ret : -EAGAIN;
+	}
+	PTNI_COUNT(op->counters, retries_conflict);
+	learn_changed(op, found, word);
+	return -EAGAIN;
+}
+
+static int remove_once(struct ptni_hash_op *op, bool first)
+{
+	struct ptni_found found;
+	int ret;
+
+	if (first && blind(op, &found)) {
+		PTNI_COUNT(op->counters, slot_cache_hits);
+		return remove_found(op, &found);
+	}
+	ret = ptni_hash_lookup(op, PTNI_LOOK_KEY, &found);
+	if (ret)
+		return ret;
+	if (found.word & PTNI_SLOT_FROZEN) {
+		ret = ptni_hash_settle(op);
+		return ret ? ret : -EAGAIN;
+	}
+	return remove_found(op, &found);
+}
+
+int ptn_hash_delete(struct ptn_worker *worker, struct ptn_hash *hash, const void *key,
+		    size_t key_len_bytes)
+{
+	struct ptni_hash_op op;
+	int ret = write_begin(&op, worker, hash, key, key_len_bytes, NULL, 0);
+
+	if (ret)
+		return ret;
+	ret = remove_once(&op, true);
+	while (ret == -EAGAIN) {
+		ret = ptni_hash_retry(&op);
+		if (!ret)
+			ret = remove_once(&op, false);
+	}
+	PTNI_COUNT(op.counters, ops_delete);
+	if (failed(ret))
+		PTNI_COUNT(op.counters, ops_failed);
+	ptni_hash_op_end(&op);
+	return ret;
+}

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/ds/schedule_private.h"
+
+#include "core/base/rng.h"
+#include "ds/hashtable/table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	FILL_MAX = 28,
+	SEED = 11
+};
+
+static struct check check;
+
+/* --- keys ------------------------------------------------------------------------------------------- */
+
+static uint64_t code_of(unsigned key)
+{
+	return ptni_hash_key(&key, sizeof(key), SEED);
+}
+
+/* Keys that share both buckets with key 0; the first few its fingerprint, too. */
+static void choose_keys(struct run *run, unsigned *fill)
+{
+	struct ptni_place place, mine;
+	unsigned alike = 1, fillers = 0;
+
+	run->key[0] = 1;
+	ptni_hash_place(code_of(1), SCHEDULE_GROUPS, &mine);
+	for (unsigned key = 2; alike < SCHEDULE_KEYS || fillers < FILL_MAX; key++) {
+		uint64_t code = code_of(key);
+
+		ptni_hash_place(code, SCHEDULE_GROUPS, &place);
+		if (memcmp(&place, &mine, sizeof(place)))
+			continue;
+		if (ptni_hash_print(code) == ptni_hash_print(code_of(1))) {
+			if (alike < SCHEDULE_KEYS)
+				run->key[alike++] = key;
+		} else if (fillers < FILL_MAX) {
+			fill[fillers++] = key;
+		}
+	}
+}
+
+static struct ptn_hash *open_table(struct ptn_client *client)
+{
+	struct ptni_hash_params params = { SCHEDULE_GROUPS, 1, SEED };
+	struct ptn_hash_options options = { .size = sizeof(options), .cache_entries = 64 };
+	struct ptn_hash *hash;
+
+	assert_int_equal(ptni_hash_open(mock_worker(client), "t", &options, &params, &hash), 0);
+	return hash;
+}
+
+/* As a client that has just opened the table: empty caches, the directory as it is. */
+static void reset_table(struct ptn_client *client, struct ptn_hash *hash)
+{
+	struct ptni_directory *directory = &hash->directory;
+	struct ptni_hash_worker *state = atomic_load(&hash->worker[1]);
+	struct ptni_hash_op op;
+
+	mock_client_reset(client);
+	for (uint32_t i = 0; i < 1u << atomic_load(&directory->depth); i++)
+		atomic_store(&directory->entry[i], 0);
+	atomic_store(&directory->depth, 0);
+	directory->changes = 0;
+	memset(state->cache.set, 0, (state->cache.mask + 1) * sizeof(*state->cache.set));
+	state->scratch_busy = false;
+	assert_int_equal(ptni_hash_op_begin(&op, mock_worker(client), hash, NULL, 0), 0);
+	assert_int_equal(ptni_directory_refresh(&op), 0);
+	ptni_hash_op_end(&op);
+}
+
+/* The table as every run finds it. */
+static void prepare(struct run *run, const struct schedule *schedule)
+{
+	unsigned fill[FILL_MAX];
+	struct ptn_client *client;
+	struct ptn_hash *hash;
+
+	memset(run, 0, sizeof(*run));
+	run->schedule = schedule;
+	run->world = mock_world_new(1);
+	choose_keys(run, fill);
+	client = mock_client_new(run->world);
+	hash = open_table(client);
+	for (uint32_t i = 0; i < SCHEDULE_KEYS; i++) {
+		uint32_t value = 100 + i;
+
+		if (schedule->present >> i & 1)
+			assert_int_equal(ptn_hash_put(mock_worker(client), hash, &run->key[i], 4,
+						      &value, 4),
+					 0);
+	}
+	for (unsigned i = 0; i < schedule->fill; i++)
+		assert_int_equal(ptn_hash_put(mock_worker(client), hash, &fill[i], 4, &fill[i], 4),
+				 0);
+	hash_check(run->world, &check);
+	assert_int_equal(check.subtables, 1);
+	ptn_hash_close(hash);
+	mock_client_free(client);
+	run->image = mock_save(run->world);
+	assert_int_equal(ptni_fiber_pool_open(SCHEDULE_CLIENTS, 0, &run->pool), 0);
+	while (run->actors < SCHEDULE_CLIENTS && schedule->act[run->actors][0].kind) {
+		struct actor *actor = &run->actor[run->actors++];
+
+		actor->run = run;
+		actor->client = mock_client_new(run->world);
+		actor->hash = open_table(actor->client);
+	}
+	run->after = mock_client_new(run->world);
+	run->after_hash = open_table(run->after);
+}
+
+static void finish(struct run *run)
+{
+	for (unsigned i = 0; i < run->actors; i++)
+		ptn_hash_close(run->actor[i].hash);
+	ptn_hash_close(run->after_hash);
+	assert_int_equal(ptni_fiber_pool_close(run->pool), 0);
+	mock_image_free(run->image);
+	mock_world_free(run->world);
+}
+
+/* --- clients ------------------------------------------------------------------------------------------ */
+
+static int perform(struct actor *actor, struct deed *deed)
+{
+	struct ptn_worker *worker = mock_worker(actor->client);
+	const unsigned *key = &actor->run->key[deed->act.key];
+	const uint32_t *value = &deed->act.value;
+	size_t len = 0;
+	int ret;
+
+	switch (deed->act.kind) {
+	case ACT_GET:
+		ret = ptn_hash_get(worker, actor->hash, key, 4, &deed->got, 4, &len);
+		if (!ret)
+			assert_int_equal(len, 4);
+		return ret;
+	case ACT_PUT:
+		return ptn_hash_put(worker, actor->hash, key, 4, value, 4);
+	case ACT_INSERT:
+		return ptn_hash_insert(worker, actor->hash, key, 4, value, 4);
+	case ACT_UPDATE:
+		return ptn_hash_update(worker, actor->hash, key, 4, value, 4);
+	default:
+		return ptn_hash_delete(worker, actor->hash, key, 4);
+	}
+}
+
+static void actor_main(void *arg)
+{
+	struct actor *actor = arg;
+
+	for (unsigned i = 0; i < actor->count; i++) {
+		struct deed *deed = &actor->deed[i];
+
+		deed->began = ++actor->run->events;
+		deed->outcome = RUNNING;
+		deed->result = perform(actor, deed);
+		deed->ended = ++actor->run->events;
+		deed->outcome = deed->result == PTN_E_OUTCOME_UNKNOWN ? UNKNOWN : DONE;
+	}
+	actor->finished = true;
+}
+
+static void actor_open(struct run *run, unsigned index)
+{
+	struct actor *actor = &run->actor[index];
+	uint32_t got;
+	size_t len;
+
+	reset_table(actor->client, actor->hash);
+	memset(actor->deed, 0, sizeof(actor->deed));
+	actor->count = 0;
+	actor->finished = false;
+	for (unsigned i = 0; i < SCHEDULE_ACTS; i++) {
+		actor->deed[i].act = run->schedule->act[index][i];
+		if (actor->deed[i].act.kind)
+			actor->count++;
+	}
+	for (unsigned i = 0; run->schedule->warm && i < SCHEDULE_KEYS; i++)
+		if (run->schedule->present >> i & 1)
+			assert_int_equal(ptn_hash_get(mock_worker(actor->client), actor->hash,
+						      &run->key[i], 4, &got, 4, &len),
+					 0);
+	assert_int_equal(ptni_fiber_create(run->pool, actor_main, actor, &actor->fiber), 0);
+}
+
+static void run_open(struct run *run)
+{
+	mock_restore(run->world, run->image);
+	run->events = 0;
+	run->verb = 0;
+	for (unsigned i = 0; i < run->actors; i++)
+		actor_open(run, i);
+	run->world->fibers = true;
+	run->world->sliced = run->schedule->sliced;
+}
+
+static void run_close(struct run *run)
+{
+	run->world->fibers = false;
+	run->world->sliced = false;
+	run->world->before = NULL;
+	if (ptni_fiber_pool_live(run->pool))
+		ptni_fiber_pool_abandon(run->pool);
+}
+
+static bool can_run(const struct actor *actor)
+{
+	return !actor->finished && !mock_client_dead(actor->client);
+}
+
+static void resume(struct run *run, unsigned index)
+{
+	struct actor *actor = &run->actor[index];
+
+	(void)ptni_fiber_resume(actor->fiber);
+	for (unsigned i = 0; mock_client_dead(actor->client) && i < actor->count; i++)
+		if (actor->deed[i].outcome == RUNNING)
+			actor->deed[i].outcome = DEAD;
+}
+
+/* --- every schedule ----------------------------------------------------------------------------------- */
+
+static unsigned choose(struct chooser *chooser, unsigned options)
+{
+	assert_true(chooser->at < SCHEDULE_STEPS_MAX);
+	if (chooser->at == chooser->length) {
+		chooser->choice[chooser->length] = 0;
+		chooser->options[chooser->length++] = (uint8_t)options;
+	}
+	assert_int_equal(chooser->options[chooser->at], options); /* runs must repeat */
+	return chooser->choice[chooser->at++];
+}
+
+/* False: there is no next one. */
+static bool chooser_next(struct chooser *chooser)
+{
+	while (chooser->length &&
+	       chooser->choice[chooser->length - 1] + 1 == chooser->options[chooser->length - 1])
+		chooser->length--;
+	if (!chooser->length)
+		return false;
+	chooser->choice[chooser->length - 1]++;
+	chooser->at = 0;
+	return true;
+}
+
+/* Who is next: the one that ran last if it can, others for a preemption. */
+static int next_actor(struct run *run, int last, unsigned *preemptions)
+{
+	unsigned runnable[SCHEDULE_CLIENTS], count = 0, choice;
+	bool goes_on = last >= 0 && can_run(&run->actor[last]);
+
+	if (goes_on)
+		runnable[count++] = (unsigned)last;
+	for (unsigned i = 0; i < run->actors; i++)
+		if ((int)i != last && can_run(&run->actor[i]))
+			runnable[count++] = i;
+	if (!count)
+		return -1;
+	if (count == 1 || (goes_on && !*preemptions))
+		return (int)runnable[0];
+	choice = choose(&run->chooser, count);
+	if (goes_on && choice)
+		(*preemptions)--;
+	return (int)runnable[choice];
+}
+
+static void must_be_clean(struct run *run)
+{
+	hash_check(run->world, &check);
+	schedule_explain(run, &check);
+	assert_int_equal(check.leaked, 0);
+	assert_int_equal(check.tentative, 0);
+	assert_int_equal(check.superseded, 0);
+	assert_int_equal(check.frozen, 0);
+	assert_int_equal(check.key_count >= run->schedule->fill, 1);
+}
+
+unsigned long schedule_run(const struct schedule *schedule)
+{
+	static struct run run;
+	unsigned long count = 0;
+
+	prepare(&run, schedule);
+	do {
+		unsigned preemptions = schedule->preemptions;
+		int last = -1;
+
+		run_open(&run);
+		while ((last = next_actor(&run, last, &preemptions)) >= 0)
+			resume(&run, (unsigned)last);
+		must_be_clean(&run);
+		run_close(&run);
+		count++;
+	} while (chooser_next(&run.chooser));
+	finish(&run);
+	return count;
+}
+
+/* --- death and broken lanes ----------------------------------------------------------------------------- */
+
+static enum mock_action strike(struct mock_world *world, struct ptn_client *client, void *arg)
+{
+	struct run *run = arg;
+
+	if (client != run->actor[0].client || run->verb++ != run->hit)
+		return MOCK_GO;
+	return run->action;
+}
+
+/* A second client does everything, so that it meets whatever the first one left behind. */
+static void work_after(struct run *run)
+{
+	struct ptn_client *client = run->after;
+	struct ptn_worker *worker = mock_worker(client);
+	struct ptn_hash *hash = run->after_hash;
+	uint32_t one = 1, two = 2, got;
+	unsigned keys;
+	size_t len;
+
+	reset_table(client, hash);
+	for (unsigned i = 0; i < SCHEDULE_KEYS; i++) {
+		const struct check_key *key = hash_check_find(&check, &run->key[i], 4);
+		int ret = ptn_hash_get(worker, hash, &run->key[i], 4, &got, 4, &len);
+
+		assert_int_equal(ret, key ? 0 : -ENOENT);
+		if (key)
+			assert_memory_equal(&got, key->value, 4);
+		ret = ptn_hash_insert(worker, hash, &run->key[i], 4, &one, 4);
+		assert_int_equal(ret, key ? -EEXIST : 0);
+		assert_int_equal(ptn_hash_update(worker, hash, &run->key[i], 4, &two, 4), 0);
+		assert_int_equal(ptn_hash_delete(worker, hash, &run->key[i], 4), 0);
+	}
+	hash_check(run->world, &check);
+	keys = check.key_count;
+	for (unsigned i = 0; i < 60; i++) {
+		unsigned key = 1000000 + i;
+
+		assert_int_equal(ptn_hash_put(worker, hash, &key, 4, &key, 4), 0);
+	}
+	/* H10, for each act; a lane that fails again and again adds to it */
+	hash_check(run->world, &check);
+	assert_int_equal(check.key_count, keys + 60);
+	assert_in_range(check.leaked, 0, 5 * run->actors);
+	for (int i = 0; i < 4; i++)
+		mock_epoch(run->world);
+	mock_adopt(run->world, client);
+	for (int i = 0; i < 4; i++)
+		mock_epoch(run->world);
+	hash_check(run->world, &check);
+	assert_int_equal(check.key_count, keys + 60);
+	assert_int_equal(check.leaked, 0);
+	assert_int_equal(check.tentative, 0);
+}
+
+static void run_all(struct run *run)
+{
+	for (unsigned i = 0; i < run->actors; i++)
+		while (can_run(&run->actor[i]))
+			resume(run, i);
+}
+
+unsigned long schedule_crash(const struct schedule *schedule)
+{
+	static struct run run;
+
+	prepare(&run, schedule);
+	run.action = MOCK_DIE;
+	for (run.hit = 0;; run.hit++) {
+		bool died;
+
+		run_open(&run);
+		run.world->before = strike;
+		run.world->before_arg = &run;
+		run_all(&run);
+		run.world->before = NULL;
+		run.world->fibers = false;
+		died = mock_client_dead(run.actor[0].client);
+		hash_check(run.world, &check);
+		schedule_explain(&run, &check);
+		work_after(&run);
+		run_close(&run);
+		if (!died)
+			break;
+	}
+	finish(&run);
+	return run.hit;
+}
+
+unsigned long schedule_break(const struct schedule *schedule)
+{
+	static struct run run;
+	unsigned long count = 0;
+
+	for (unsigned done = 0; done < 2; done++) {
+		prepare(&run, schedule);
+		run.action = done ? MOCK_BREAK_AFTER : MOCK_BREAK_BEFORE;
+		for (run.hit = 0;; run.hit++, count++) {
+			run_open(&run);
+			run.world->before = strike;
+			run.world->before_arg = &run;
+			run_all(&run);
+			run.world->before = NULL;
+			run.world->fibers = false;
+			hash_check(run.world, &check);
+			schedule_explain(&run, &check);
+			mock_client_kill(
+				run.actor[0].client); /* so that adoption finds its leaks */
+			work_after(&run);
+			run_close(&run);
+			if (run.verb <= run.hit)
+				break;
+		}
+		finish(&run);
+	}
+	return count;
+}
+
+/* --- at random -------------------------------------------------------------------------------------------- */
+
+static enum mock_action mishap(struct mock_world *world, struct ptn_client *client, void *arg)
+{
+	struct run *run = arg;
+
+	if (ptni_rng_chance(run->rng, 1, 100))
+		return MOCK_BREAK_BEFORE;
+	if (ptni_rng_chance(run->rng, 1, 100))
+		return MOCK_BREAK_AFTER;
+	return ptni_rng_chance(run->rng, 1, 200) ? MOCK_DIE : MOCK_GO;
+}
+
+unsigned long schedule_random(const struct schedule *schedule, uint64_t first, unsigned count)
+{
+	static struct run run;
+	struct ptni_rng rng;
+
+	prepare(&run, schedule);
+	run.rng = &rng;
+	for (uint64_t seed = first; seed < first + count; seed++) {
+		ptni_rng_seed(&rng, seed);
+		run_open(&run);
+		run.world->before = mishap;
+		run.world->before_arg = &run;
+		for (;;) {
+			unsigned alive[SCHEDULE_CLIENTS], n = 0;
+
+			for (unsigned i = 0; i < run.actors; i++)
+				if (can_run(&run.actor[i]))
+					alive[n++] = i;
+			if (!n)
+				break;
+			resume(&run, alive[ptni_rng_below(&rng, n)]);
+			if (ptni_rng_chance(&rng, 1, 50))
+				mock_epoch(run.world);
+		}
+		run.world->before = NULL;
+		run.world->fibers = false;
+		run.world->sliced = false;
+		hash_check(run.world, &check);
+		schedule_explain(&run, &check);
+		for (unsigned i = 0; i < run.actors; i++)
+			mock_client_kill(run.actor[i].client);
+		work_after(&run);
+		run_close(&run);
+	}
+	finish(&run);
+	return count;
+}

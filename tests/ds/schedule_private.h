@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* What a schedule runner shares with the judge of its runs. */
+#ifndef TESTS_SCHEDULE_PRIVATE_H
+#define TESTS_SCHEDULE_PRIVATE_H
+
+#include "core/base/rng.h"
+#include "ds/hashtable/table.h"
+#include "tests/ds/schedule.h"
+
+enum outcome {
+	PENDING,
+	RUNNING,
+	DONE,
+	UNKNOWN,
+	DEAD
+};
+
+struct deed {
+	struct act act;
+	enum outcome outcome;
+	int result;
+	uint32_t got;
+	unsigned long began, ended; /* events */
+};
+
+struct actor {
+	struct run *run;
+	struct ptn_client *client;
+	struct ptn_hash *hash;
+	struct ptni_fiber *fiber;
+	struct deed deed[SCHEDULE_ACTS];
+	unsigned count;
+	bool finished;
+};
+
+/* A depth-first walk over choices. */
+struct chooser {
+	uint8_t choice[SCHEDULE_STEPS_MAX], options[SCHEDULE_STEPS_MAX];
+	unsigned length; /* decided */
+	unsigned at;
+};
+
+struct run {
+	const struct schedule *schedule;
+	struct mock_world *world;
+	struct mock_image *image;
+	struct ptn_client *after; /* works when the others are through */
+	struct ptn_hash *after_hash;
+	struct ptni_fiber_pool *pool;
+	struct actor actor[SCHEDULE_CLIENTS];
+	unsigned actors;
+	unsigned long events;
+	unsigned long verb; /* of client 0, for crashes */
+	unsigned long hit;
+	enum mock_action action;
+	struct ptni_rng *rng;
+	struct chooser chooser;
+	unsigned key[SCHEDULE_KEYS];
+};
+
+/* Fails the test unless some order of the deeds explains their results and what is in the table. */
+void schedule_explain(const struct run *run, const struct check *check);
+
+#endif
