@@ -185,18 +185,18 @@ static int listener_open(struct ptn_node *node, const char *address)
 	return ptni_loop_watch(node, &node->listener_source);
 }
 
-/* What is in no particular place: broken managers, starving lanes, channels that were full. */
+/* What could not be finished: broken managers, accesses under way, starving lanes, full channels. */
 static void leftovers(struct ptn_node *node)
 {
 	struct ptni_node_session *session;
 	struct ptni_node_lane *lane;
 
 	ptni_managers_beat(node);
+	ptni_mws_beat(node);
 	cds_list_for_each_entry(session, &node->sessions, link) {
 		ptni_node_session_outbox_flush(session);
 		cds_list_for_each_entry(lane, &session->lanes, link)
-			if (lane->starving)
-				ptni_node_lane_touch(lane);
+			ptni_node_lane_beat(lane);
 	}
 }
 
@@ -215,6 +215,15 @@ static void beat(struct ptni_wheel *wheel, struct ptni_wheel_node *timer)
 	ptni_wheel_add(wheel, timer, ptni_node_clock_ns(node) + node->beat_ns, beat);
 }
 
+void ptni_node_beat_soon(struct ptn_node *node)
+{
+	node->active = true;
+	if (node->beat_ns <= PTNI_BEAT_MIN_NS)
+		return;
+	node->beat_ns = PTNI_BEAT_MIN_NS;
+	ptni_wheel_add(&node->wheel, &node->beat, ptni_node_clock_ns(node) + node->beat_ns, beat);
+}
+
 static void lists_init(struct ptn_node *node)
 {
 	CDS_INIT_LIST_HEAD(&node->cqs);
@@ -227,6 +236,7 @@ static void lists_init(struct ptn_node *node)
 	CDS_INIT_LIST_HEAD(&node->leases_ended);
 	CDS_INIT_LIST_HEAD(&node->withdrawals_done);
 	CDS_INIT_LIST_HEAD(&node->mw_idle);
+	CDS_INIT_LIST_HEAD(&node->mw_stubborn);
 	CDS_INIT_LIST_HEAD(&node->requests);
 }
 
@@ -362,6 +372,7 @@ static void fabric_leave(struct ptn_node *node)
 		ptni_loop_unwatch(node, &node->listener_source);
 		ops->listener_close(node->listener);
 	}
+	ptni_mws_close(node);
 	ptni_managers_close(node);
 	ptni_cqs_close(node);
 	ptni_buffers_close(node);

@@ -27,8 +27,10 @@ void ptni_node_session_outbox_flush(struct ptni_node_session *session)
 		int ret = session->node->ops->channel_send(session->channel, message->bytes,
 							   message->len_bytes);
 
-		if (ret == -EAGAIN)
+		if (ret == -EAGAIN) {
+			ptni_node_beat_soon(session->node);
 			return;
+		}
 		session->outbox_head++;
 		if (ret < 0) {
 			ptni_node_session_channel_close(session);

@@ -140,5 +140,5 @@ uint64_t ptni_node_horizon(const struct ptn_node *node)
 void ptni_node_want_epoch(struct ptn_node *node)
 {
 	node->epochs.want = true;
-	node->active = true;
+	ptni_node_beat_soon(node);
 }

@@ -230,33 +230,55 @@ static void posted_forget(struct ptni_node_lane *lane)
 static void windows_take(struct ptni_node_lane *lane)
 {
 	struct ptni_mw *mw, *next;
-	struct ptni_copy *copy, *copy_next;
 
 	cds_list_for_each_entry_safe(mw, next, &lane->binds, link)
 		ptni_mw_unbind(mw);
 	cds_list_for_each_entry_safe(mw, next, &lane->mw_live, link)
 		ptni_mw_unbind(mw);
-	cds_list_for_each_entry_safe(copy, copy_next, &lane->lacking, lacking)
-		cds_list_del_init(&copy->lacking);
 }
 
-void ptni_node_lane_break(struct ptni_node_lane *lane)
+/*
+ * No access begins any more once the queue pair is in error. One that is under way may still land, and
+ * on some NICs the client's process can be stopped in the middle of it: then its windows wait.
+ */
+static void lane_drain(struct ptni_node_lane *lane)
 {
-	if (lane->state >= PTNI_LANE_DYING)
+	lane->draining = lane->node->ops->qp_error_try(lane->qp) == -EBUSY;
+	if (lane->draining) {
+		ptni_node_beat_soon(lane->node);
 		return;
-	lane->state = PTNI_LANE_DYING;
-	lane->node->active = true;
-	lane->node->ops->qp_error(lane->qp);
-	ptni_node_calls_lane_lost(lane);
-	CDS_INIT_LIST_HEAD(&lane->sends);
+	}
 	posted_forget(lane);
 	windows_take(lane);
 	ptni_node_lane_check(lane);
 }
 
+void ptni_node_lane_break(struct ptni_node_lane *lane)
+{
+	struct ptni_copy *copy, *next;
+
+	if (lane->state >= PTNI_LANE_DYING)
+		return;
+	lane->state = PTNI_LANE_DYING;
+	lane->node->active = true;
+	ptni_node_calls_lane_lost(lane);
+	CDS_INIT_LIST_HEAD(&lane->sends);
+	cds_list_for_each_entry_safe(copy, next, &lane->lacking, lacking)
+		cds_list_del_init(&copy->lacking);
+	lane_drain(lane);
+}
+
+void ptni_node_lane_beat(struct ptni_node_lane *lane)
+{
+	if (lane->draining)
+		lane_drain(lane);
+	if (lane->starving)
+		ptni_node_lane_touch(lane);
+}
+
 void ptni_node_lane_check(struct ptni_node_lane *lane)
 {
-	if (lane->state == PTNI_LANE_DYING && cds_list_empty(&lane->mw_live) &&
+	if (lane->state == PTNI_LANE_DYING && !lane->draining && cds_list_empty(&lane->mw_live) &&
 	    cds_list_empty(&lane->binds) && cds_list_empty(&lane->done_link))
 		cds_list_add_tail(&lane->done_link, &lane->node->lanes_done);
 }

@@ -60,6 +60,7 @@ struct ptni_node_lane {
 	uint32_t id; /* of wr_id: slot in the node's table and its generation */
 	enum ptni_lane_state state;
 	bool close_asked;
+	bool draining; /* in error, an access of the client is still under way */
 	bool starving; /* lacks windows because the device is at its limit */
 	uint32_t unanswered; /* requests that arrived here and have not been answered */
 	struct ibv_qp *qp;
@@ -108,6 +109,7 @@ int ptni_node_lane_make(struct ptni_node_worker *worker, const struct ptni_lane_
 			struct ptni_qp_address *address_out);
 void ptni_node_lane_go(struct ptni_node_lane *lane);
 void ptni_node_lane_break(struct ptni_node_lane *lane); /* -> DYING; idempotent */
+void ptni_node_lane_beat(struct ptni_node_lane *lane); /* go on with what had to wait */
 void ptni_node_lane_check(struct ptni_node_lane *lane); /* DYING and nothing left -> DEAD */
 void ptni_node_lane_touch(struct ptni_node_lane *lane); /* has something to flush */
 void ptni_node_lane_flush(struct ptni_node_lane *lane);

@@ -65,6 +65,7 @@ static void word_change(struct ptni_lease_slot *slot, uint64_t expected, uint64_
 {
 	slot->busy = true;
 	slot->op = (struct ptni_manager_op){
+		.session = slot->session,
 		.kind = PTNI_MANAGER_CAS,
 		.addr = (uint64_t)(uintptr_t)&slot->session->page->lease[slot->index],
 		.expected = expected,

@@ -104,6 +104,7 @@ struct ptn_node {
 	struct cds_list_head leases_ended;
 	struct cds_list_head withdrawals_done;
 	struct cds_list_head mw_idle; /* free ones of all lanes, oldest first */
+	struct cds_list_head mw_stubborn; /* to be deallocated as soon as the NIC lets go */
 	struct ptn_node_info info;
 	bool closing;
 
@@ -121,6 +122,8 @@ struct ptn_node {
 
 /* node.c */
 uint64_t ptni_node_clock_ns(const struct ptn_node *node);
+/* Something is left over for the next beat: do not let it come late. */
+void ptni_node_beat_soon(struct ptn_node *node);
 
 /* node_loop.c */
 int ptni_loop_open(struct ptn_node *node);

@@ -127,12 +127,13 @@ static void manager_down(struct ptni_manager *manager)
 	ops->qp_error(manager->qp);
 	ops->qp_error(manager->target);
 	area_unbind(manager);
-	manager->node->active = true;
+	ptni_node_beat_soon(manager->node);
 	cds_list_splice(&manager->posted, &unknown);
 	CDS_INIT_LIST_HEAD(&manager->posted);
 	manager->head = manager->tail = 0;
 	cds_list_for_each_entry_safe(op, next, &unknown, link) {
 		cds_list_del_init(&op->link);
+		op->session->ops_pending--;
 		op->done(op, -EIO, 0);
 	}
 }
@@ -213,6 +214,7 @@ static void posted_pop(struct ptni_manager *manager)
 
 	cds_list_del_init(&op->link);
 	manager->tail++;
+	op->session->ops_pending--;
 	op->done(op, 0, op->kind == PTNI_MANAGER_CAS ? old : 0);
 }
 
@@ -234,12 +236,11 @@ void ptni_manager_complete(struct ptn_node *node, uint32_t index, const struct i
 		       (manager->tail & NUMBER_MASK) != ((number + !wc->status) & NUMBER_MASK))
 			posted_pop(manager);
 	manager->progress_ns = ptni_node_clock_ns(node);
-	if (!wc->status)
+	if (!wc->status || !(manager->up || manager->building))
 		return;
 	PTNI_LOG(WARN, core, "loop-back queue pair %u failed: %s", index,
 		 ibv_wc_status_str(wc->status));
-	if (manager->up || manager->building)
-		manager_down(manager);
+	manager_down(manager);
 }
 
 void ptni_managers_beat(struct ptn_node *node)
@@ -255,17 +256,23 @@ static bool manager_fit(struct ptni_manager *manager, uint64_t now_ns)
 			       now_ns < manager->progress_ns + PTNI_MANAGER_STUCK_NS);
 }
 
-void ptni_manager_submit(struct ptn_node *node, struct ptni_manager_op *op)
+static struct ptni_manager *manager_choose(struct ptn_node *node)
 {
 	uint64_t now_ns = ptni_node_clock_ns(node);
-	struct ptni_manager *manager = &node->managers[0];
 
 	for (int i = 0; i < PTNI_MANAGERS; i++)
-		if (manager_fit(&node->managers[i], now_ns)) {
-			manager = &node->managers[i];
-			break;
-		}
-	cds_list_add_tail(&op->link, &manager->queued);
+		if (manager_fit(&node->managers[i], now_ns))
+			return &node->managers[i];
+	return &node->managers[0];
+}
+
+void ptni_manager_submit(struct ptn_node *node, struct ptni_manager_op *op)
+{
+	struct ptni_node_session *session = op->session;
+
+	if (!session->ops_pending++)
+		session->manager = manager_choose(node);
+	cds_list_add_tail(&op->link, &session->manager->queued);
 }
 
 bool ptni_managers_busy(struct ptn_node *node)

@@ -10,7 +10,8 @@
  *
  * The client dies here, or sleeps for ten seconds: nothing here waits for a client, except that a NIC
  * completes an invalidation only when accesses already under way have drained. A pair that has not
- * completed anything for PTNI_MANAGER_STUCK_NS gets no new work; the others take it.
+ * completed anything for PTNI_MANAGER_STUCK_NS gets no new work but that of sessions which have work
+ * on it already; so a process that is stopped in the middle of an access holds up one pair, not all.
  */
 #ifndef PTNI_NODE_MANAGER_H
 #define PTNI_NODE_MANAGER_H
@@ -20,6 +21,7 @@
 #include <urcu/list.h>
 
 struct ptn_node;
+struct ptni_node_session;
 
 enum {
 	PTNI_MANAGERS = 4,
@@ -40,6 +42,7 @@ enum ptni_manager_kind {
  */
 struct ptni_manager_op {
 	struct cds_list_head link;
+	struct ptni_node_session *session;
 	enum ptni_manager_kind kind;
 	uint32_t rkey; /* invalidate */
 	uint64_t addr; /* CAS: in the control area */

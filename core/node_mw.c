@@ -30,15 +30,35 @@ static void free_list_append(struct ptni_mw *mw)
 	mw->lane->mw_free_count++;
 }
 
-/* The object and with it whatever right it may still carry. Its struct remains. */
-static void object_drop(struct ptni_mw *mw)
+/* The object and with it whatever right it may still carry. -EBUSY: an access is under way. */
+static int object_drop(struct ptni_mw *mw)
 {
 	int ret = mw->mw ? ibv_dealloc_mw(mw->mw) : 0;
 
+	if (!ret)
+		mw->mw = NULL;
+	return -ret;
+}
+
+/* Tried again by every beat until the NIC lets go. */
+static void stubborn_keep(struct ptn_node *node, struct ptni_mw *mw, int why)
+{
+	if (why != -EBUSY)
+		PTNI_LOG(ERROR, core, "memory window cannot be deallocated: %s", ptn_strerror(why));
+	cds_list_add_tail(&mw->idle_link, &node->mw_stubborn);
+	ptni_node_beat_soon(node);
+}
+
+/* A free one, in no list any more. */
+static void mw_discard(struct ptn_node *node, struct ptni_mw *mw)
+{
+	int ret = object_drop(mw);
+
+	mw->lane = NULL;
 	if (ret)
-		PTNI_LOG(ERROR, core, "memory window cannot be deallocated: %s",
-			 ptn_strerror(-ret));
-	mw->mw = NULL;
+		stubborn_keep(node, mw, ret);
+	else
+		free(mw);
 }
 
 /* The device is at its limit: the oldest free object of any lane makes room. */
@@ -48,8 +68,7 @@ static bool idle_drop(struct ptn_node *node)
 		return false;
 	struct ptni_mw *mw = cds_list_first_entry(&node->mw_idle, struct ptni_mw, idle_link);
 	free_list_remove(mw);
-	object_drop(mw);
-	free(mw);
+	mw_discard(node, mw);
 	return true;
 }
 
@@ -90,8 +109,7 @@ static struct ptni_mw *mw_reuse(struct ptni_node_lane *lane)
 	free_list_remove(mw);
 	if (mw->binds < PTNI_MW_TAGS)
 		return mw;
-	object_drop(mw);
-	free(mw);
+	mw_discard(lane->node, mw);
 	return NULL;
 }
 
@@ -170,8 +188,40 @@ static void mw_gone(struct ptni_mw *mw)
 
 void ptni_mw_unknown(struct ptni_mw *mw)
 {
-	object_drop(mw);
-	mw_gone(mw);
+	int ret = object_drop(mw);
+
+	mw->state = PTNI_MW_INVALIDATING;
+	if (ret)
+		stubborn_keep(mw->lane->node, mw, ret);
+	else
+		mw_gone(mw);
+}
+
+void ptni_mws_close(struct ptn_node *node)
+{
+	struct ptni_mw *mw, *next;
+
+	cds_list_for_each_entry_safe(mw, next, &node->mw_stubborn, idle_link) {
+		object_drop(mw);
+		free(mw);
+	}
+}
+
+void ptni_mws_beat(struct ptn_node *node)
+{
+	struct ptni_mw *mw, *next;
+
+	cds_list_for_each_entry_safe(mw, next, &node->mw_stubborn, idle_link) {
+		if (object_drop(mw)) {
+			node->active = true;
+			continue;
+		}
+		cds_list_del_init(&mw->idle_link);
+		if (mw->lane)
+			mw_gone(mw);
+		else
+			free(mw);
+	}
 }
 
 static void invalidated(struct ptni_manager_op *op, int status, uint64_t old)
@@ -179,8 +229,9 @@ static void invalidated(struct ptni_manager_op *op, int status, uint64_t old)
 	struct ptni_mw *mw = mw_of_op(op);
 
 	if (status)
-		object_drop(mw);
-	mw_gone(mw);
+		ptni_mw_unknown(mw);
+	else
+		mw_gone(mw);
 }
 
 static void invalidate(struct ptni_mw *mw)
@@ -189,6 +240,7 @@ static void invalidate(struct ptni_mw *mw)
 
 	mw->state = PTNI_MW_INVALIDATING;
 	mw->op = (struct ptni_manager_op){
+		.session = mw->lane->session,
 		.kind = PTNI_MANAGER_INVALIDATE,
 		.rkey = mw->rkey,
 		.done = invalidated,
@@ -237,7 +289,6 @@ void ptni_mw_drain(struct ptni_node_lane *lane)
 
 	cds_list_for_each_entry_safe(mw, next, &lane->mw_free, link) {
 		free_list_remove(mw);
-		object_drop(mw);
-		free(mw);
+		mw_discard(lane->node, mw);
 	}
 }

@@ -74,6 +74,7 @@ static int shadow_bind(struct ptni_node_lane *lane, struct ptni_shadow *shadow)
 		if (ret == PTN_E_NODE_FULL || ret == -ENOMEM) {
 			cds_list_add(&copy->lacking, &lane->lacking);
 			lane->starving = true;
+			ptni_node_beat_soon(lane->node);
 			break;
 		}
 		if (!ret)

@@ -183,6 +183,8 @@ void ptni_node_session_fence(struct ptni_node_session *session, int status)
 	session->end_status = status;
 	session->epoch++;
 	node->active = true;
+	if (session->channel) /* what it still says is not read: it must not keep the loop awake */
+		ptni_loop_unwatch(node, &session->source);
 	if (status) {
 		node->info.fences++;
 		PTNI_LOG(INFO, core, "session %u is fenced: %s", session->id, ptn_strerror(status));

@@ -86,6 +86,8 @@ struct ptni_node_session {
 	struct ptni_bucket bucket;
 	uint64_t report; /* epoch for which it vouches */
 	uint32_t refs; /* unanswered calls, CAS under way */
+	struct ptni_manager *manager; /* while ops_pending */
+	uint32_t ops_pending;
 	struct ptni_outbox_message outbox[PTNI_OUTBOX_MAX];
 	uint32_t outbox_head, outbox_tail;
 	struct {

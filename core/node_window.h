@@ -58,7 +58,7 @@ struct ptni_mw {
 	struct ptni_manager_op op;
 	struct ptni_wheel_node patience;
 	struct cds_list_head link; /* lane's free, binding or live list */
-	struct cds_list_head idle_link; /* node's list of free ones */
+	struct cds_list_head idle_link; /* node's list of free or of stubborn ones */
 };
 
 struct ptni_copy {
@@ -92,6 +92,9 @@ void ptni_mw_unbind(struct ptni_mw *mw);
 /* The lane is in error and the BIND may have been executed or not. */
 void ptni_mw_unknown(struct ptni_mw *mw);
 void ptni_mw_fill(const struct ptni_mw *mw, struct ibv_send_wr *wr);
+/* Deallocate what the NIC would not let go before. */
+void ptni_mws_beat(struct ptn_node *node);
+void ptni_mws_close(struct ptn_node *node);
 /* All free ones of a dead lane. */
 void ptni_mw_drain(struct ptni_node_lane *lane);
 

@@ -104,6 +104,9 @@ struct ptni_fabric_ops {
 	/* any -> RESET; outstanding work is dropped without completions */
 	int (*qp_reset)(struct ibv_qp *qp);
 	int (*qp_error)(struct ibv_qp *qp); /* any -> ERROR; outstanding work is flushed */
+	/* The same without waiting. -EBUSY: it is in ERROR and lets no access begin any more, but one
+	 * that the peer began before is still under way; call again. */
+	int (*qp_error_try)(struct ibv_qp *qp);
 	int (*qp_state)(struct ibv_qp *qp, enum ibv_qp_state *state_out);
 
 	/* Finding a peer. A channel carries whole messages of up to PTNI_CHANNEL_MAX bytes, reliably

@@ -207,6 +207,7 @@ static const struct ptni_fabric_ops soft_ops = {
 	.qp_connect = ptni_soft_qp_connect,
 	.qp_reset = ptni_soft_qp_reset,
 	.qp_error = ptni_soft_qp_error,
+	.qp_error_try = ptni_soft_qp_error_try,
 	.qp_state = ptni_soft_qp_state,
 	.listen = ptni_soft_listen,
 	.listener_fd = ptni_soft_listener_fd,

@@ -357,6 +357,17 @@ int ptni_soft_qp_error(struct ibv_qp *ibqp)
 	return ptni_soft_settle(qp->entry);
 }
 
+int ptni_soft_qp_error_try(struct ibv_qp *ibqp)
+{
+	struct soft_qp *qp = soft_qp_of(ibqp);
+	uint64_t seen;
+
+	if (qp->state != IBV_QPS_ERR)
+		ptni_soft_qp_break(qp);
+	seen = atomic_load(&qp->entry->active);
+	return ptni_soft_settled(qp->entry, seen) ? 0 : -EBUSY;
+}
+
 int ptni_soft_qp_close(struct ibv_qp *ibqp)
 {
 	struct soft_qp *qp = soft_qp_of(ibqp);

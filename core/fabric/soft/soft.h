@@ -372,6 +372,7 @@ int ptni_soft_qp_connect(struct ibv_qp *qp, const struct ptni_qp_params *params,
 			 const struct ptni_qp_address *peer);
 int ptni_soft_qp_reset(struct ibv_qp *qp);
 int ptni_soft_qp_error(struct ibv_qp *qp);
+int ptni_soft_qp_error_try(struct ibv_qp *qp);
 int ptni_soft_qp_state(struct ibv_qp *qp, enum ibv_qp_state *state_out);
 enum ibv_qp_state ptni_soft_qp_look(struct soft_qp *qp); /* notices what the peer did to us */
 void ptni_soft_qp_break(struct soft_qp *qp); /* -> ERROR, flushes what can be flushed now */

@@ -171,6 +171,7 @@ static const struct ptni_fabric_ops verbs_ops = {
 	.qp_connect = ptni_verbs_qp_connect,
 	.qp_reset = ptni_verbs_qp_reset,
 	.qp_error = ptni_verbs_qp_error,
+	.qp_error_try = ptni_verbs_qp_error,
 	.qp_state = ptni_verbs_qp_state,
 	.listen = ptni_verbs_listen,
 	.listener_fd = ptni_verbs_listener_fd,
