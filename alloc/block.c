@@ -12,6 +12,11 @@
 
 #include <errno.h>
 
+enum {
+	LOOK_AHEAD_BYTES = 128 << 10,
+	LOOK_AHEAD_SLABS = 4,
+};
+
 void ptni_view_epochs(const struct ptni_view *view, struct ptni_epochs *epochs_out)
 {
 	ptni_client_epochs(view->client, view->space->node, epochs_out);
@@ -42,14 +47,18 @@ void ptni_view_maintain(struct ptni_view *view, struct ptni_heap *heap)
 
 /* --- slow path ------------------------------------------------------------------------------ */
 
-/* The last slab is half used and nothing will come back in time: fetch the next chunk. */
-static bool is_low(struct ptni_heap *heap)
+/*
+ * When the word in hand is used up, few blocks will be left: fetch the next chunk. Few: half a slab, or an
+ * eighth of what there is, up to a word. Not for the first slabs of long blocks: too much memory for a guess.
+ */
+static bool is_low(const struct ptni_heap *heap)
 {
-	if (!cds_list_empty(&heap->partial))
+	uint64_t after = heap->blocks_free - (uint64_t)__builtin_popcountll(heap->bits);
+	uint64_t few = heap->blocks / 8 < 64 ? heap->blocks / 8 : 64;
+
+	if (heap->layout.slab_bytes > LOOK_AHEAD_BYTES && heap->slabs < LOOK_AHEAD_SLABS)
 		return false;
-	if (heap->layout.blocks == 1)
-		return heap->slabs >= 8;
-	return !heap->current || heap->current->free_count * 2 < heap->layout.blocks;
+	return after <= (few > heap->layout.blocks / 2 ? few : heap->layout.blocks / 2);
 }
 
 /* After a word was loaded: what keeps the heap from running dry. Errors show when it does. */
@@ -60,8 +69,9 @@ static void look_ahead(struct ptni_view *view, unsigned block_class)
 	(void)ptni_chunk_poll(view, NULL);
 	ptni_view_maintain(view, heap);
 	(void)ptni_sweep_step(view, heap, false);
-	if (heap->held)
-		(void)ptni_adopt_step(view, heap, PTNI_SCAN_STEP);
+	if (heap->held) /* a question for every four blocks that are taken */
+		(void)ptni_adopt_step(
+			view, heap, 1 + (heap->layout.blocks < 64 ? heap->layout.blocks : 64) / 4);
 	if (is_low(heap) && heap->chunk_count)
 		(void)ptni_chunk_ask(view, block_class, false);
 }

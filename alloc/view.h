@@ -30,7 +30,6 @@
 enum {
 	PTNI_FREES_RING = 256,
 	PTNI_GETS = 8, /* chunks that one view waits for at a time */
-	PTNI_SCAN_STEP = 4, /* blocks that an adopter asks about in one slow path */
 	PTNI_PREFIX_MAX = 2048,
 	PTNI_SWEEP_STEP = 32, /* slabs whose free words are read in one batch */
 	PTNI_PROMOTE_STEP = 64, /* slabs */
