@@ -39,9 +39,9 @@ void ptni_view_maintain(struct ptni_view *view, struct ptni_heap *heap)
 
 	view->retires = 0;
 	ptni_view_epochs(view, &epochs);
-	(void)ptni_heap_promote(heap, epochs.horizon, epochs.epoch, PTNI_PROMOTE_STEP);
-	if (heap->empty_count > 1)
-		(void)ptni_chunk_return(view, 1);
+	PTNI_COUNT_ADD(view->counters, blocks_reused,
+		       ptni_heap_promote(heap, epochs.horizon, epochs.epoch, PTNI_PROMOTE_STEP));
+	ptni_chunk_return_spare(view, heap);
 	garbage_tell(view);
 }
 
@@ -98,7 +98,7 @@ static bool scrape(struct ptni_op *op, struct ptni_view *view, struct ptni_heap 
 			heap_settle(view, view->heap[i]);
 	do /* of other classes: the node may have room then */
 		(void)ptni_chunk_return_wait(view);
-	while (ptni_chunk_return(view, 0));
+	while (ptni_chunk_return(view));
 	do
 		more = ptni_sweep_step(view, heap, true);
 	while (more > 0 && ptni_worker_now_ns(view->worker) < op->deadline_ns);
@@ -193,6 +193,8 @@ int ptni_block_alloc(struct ptni_op *op, struct ptni_space *space, size_t len_by
 			return ret;
 		heap = view->heap[block_class];
 	}
+	PTNI_COUNT(view->counters, blocks_alloc);
+	PTNI_COUNT_ADD(view->counters, bytes_live, heap->block_bytes);
 	block_out->addr = addr;
 	block_out->len_bytes = heap->block_bytes;
 	block_out->block_class = (uint16_t)block_class;
@@ -240,7 +242,8 @@ void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t ad
 	struct ptni_view *view;
 	uint32_t index;
 
-	if (ptni_view_get(op->worker, space, &view))
+	view = ptni_view_of(op->worker, space);
+	if (__builtin_expect(!view, 0) && ptni_view_get(op->worker, space, &view))
 		return; /* no memory for a view: the block stays until its chunk is adopted */
 	index = ptni_slab_index(layout, addr - base);
 	if (block_class >= PTNI_BLOCK_CLASSES || index >= layout->blocks ||
@@ -248,6 +251,7 @@ void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t ad
 		view->refused++; /* no block begins there: the word it came from is corrupt */
 		return;
 	}
+	PTNI_COUNT(view->counters, blocks_free);
 	slab = ptni_view_slab(view, base);
 	if (slab && *slab && (*slab)->chunk->block_class == block_class)
 		retire_own(view, view->heap[block_class], *slab, index);

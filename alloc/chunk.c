@@ -76,6 +76,8 @@ static void put_poll(struct ptni_view *view)
 	if (!put->busy || !ptni_call_done(&put->call))
 		return;
 	put->busy = false;
+	if (!put->call.status)
+		PTNI_COUNT_ADD(view->counters, chunks_returned, put->count);
 	for (uint32_t i = 0; !put->call.status && i < put->count; i++)
 		if (put->window[i])
 			ptni_window_release(put->window[i]);
@@ -91,25 +93,54 @@ static void put_add(struct ptni_view *view, struct ptni_heap *heap, struct ptni_
 	ptni_heap_remove(heap, chunk);
 }
 
-bool ptni_chunk_return(struct ptni_view *view, uint32_t spare)
+static bool put_begin(struct ptni_view *view)
 {
-	uint64_t addr[PTNI_CHUNK_PUT_MAX];
-
 	put_poll(view);
 	if (view->put.busy || view->pinned)
 		return false;
 	view->put.count = 0;
-	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++) {
-		struct ptni_heap *heap = view->heap[i];
+	return true;
+}
 
-		while (heap && heap->empty_count > spare && view->put.count < PTNI_CHUNK_PUT_MAX)
-			put_add(view, heap,
-				cds_list_entry(heap->empty.prev, struct ptni_owned_chunk, link),
-				addr);
-	}
+/* Name empty chunks, those that were empty longest first, until `spare` are left. */
+static void put_empty(struct ptni_view *view, struct ptni_heap *heap, uint32_t spare,
+		      uint64_t *addr)
+{
+	while (heap->empty_count > spare && view->put.count < PTNI_CHUNK_PUT_MAX)
+		put_add(view, heap, cds_list_entry(heap->empty.prev, struct ptni_owned_chunk, link),
+			addr);
+}
+
+bool ptni_chunk_return(struct ptni_view *view)
+{
+	uint64_t addr[PTNI_CHUNK_PUT_MAX];
+
+	if (!put_begin(view))
+		return false;
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
+		if (view->heap[i])
+			put_empty(view, view->heap[i], 0, addr);
 	if (view->put.count)
 		(void)put_start(view, addr, 0);
 	return view->put.count > 0;
+}
+
+void ptni_chunk_return_spare(struct ptni_view *view, struct ptni_heap *heap)
+{
+	uint64_t now_ns = ptni_worker_now_ns(view->worker), addr[PTNI_CHUNK_PUT_MAX];
+	uint32_t unused = heap->empty_low;
+
+	if (heap->empty_count < heap->empty_low)
+		unused = heap->empty_low = heap->empty_count;
+	if (now_ns - heap->low_ns < PTNI_SPARE_NS)
+		return;
+	heap->low_ns = now_ns;
+	if (unused > 1 && put_begin(view)) {
+		put_empty(view, heap, heap->empty_count - unused + 1, addr);
+		if (view->put.count)
+			(void)put_start(view, addr, 0);
+	}
+	heap->empty_low = heap->empty_count;
 }
 
 int ptni_chunk_return_wait(struct ptni_view *view)
@@ -169,7 +200,7 @@ void ptni_chunk_leave_all(struct ptni_view *view)
 	do
 		if (ptni_chunk_return_wait(view))
 			return;
-	while (ptni_chunk_return(view, 0));
+	while (ptni_chunk_return(view));
 	while (leave_pick(view, addr))
 		if (put_start(view, addr, PTNI_CHUNK_LEFT) || ptni_chunk_return_wait(view))
 			return;
@@ -298,6 +329,10 @@ static int chunk_file(struct ptni_view *view, struct ptni_get *get)
 		chunk_refuse(view, reply, get->window);
 		return -ENOMEM;
 	}
+	if (adopted)
+		PTNI_COUNT(view->counters, chunks_adopted);
+	else
+		PTNI_COUNT(view->counters, chunks_fetched);
 	chunk->window = get->window;
 	slabs_show(view, chunk, true);
 	return 0;

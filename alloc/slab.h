@@ -86,6 +86,8 @@ struct ptni_heap {
 	uint32_t sweep_left; /* slabs that the sweep has not seen */
 	uint8_t sweep_patience;
 	uint32_t slabs, chunk_count, empty_count;
+	uint32_t empty_low; /* least empty_count since low_ns */
+	uint64_t low_ns;
 	uint32_t held; /* slabs that are held */
 };
 

@@ -51,6 +51,6 @@ int ptni_space_trim(struct ptn_worker *worker, struct ptni_space *space)
 		int status = ptni_chunk_return_wait(view);
 
 		ret = ret ? ret : status;
-	} while (ptni_chunk_return(view, 0) && !ret);
+	} while (ptni_chunk_return(view) && !ret);
 	return ret;
 }

@@ -129,6 +129,7 @@ static int view_make(struct ptn_worker *worker, struct ptni_space *space,
 	view->space = space;
 	view->worker = worker;
 	view->client = space->client;
+	view->counters = ptni_worker_counters(worker);
 	view->region = ptni_window_region(worker, space->node);
 	view->put.call.done = true;
 	for (unsigned i = 0; i < PTNI_GETS; i++)

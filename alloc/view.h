@@ -21,6 +21,7 @@
 #include "alloc/slab.h"
 #include "alloc/space.h"
 #include "alloc/wire.h"
+#include "core/worker_state.h"
 
 #include <patronus/error.h>
 
@@ -35,6 +36,8 @@ enum {
 	PTNI_PROMOTE_STEP = 64, /* slabs */
 	PTNI_MAINTAIN_RETIRES = 64,
 };
+/* Chunks that were not needed for so long go back. */
+#define PTNI_SPARE_NS     UINT64_C(50000000)
 #define PTNI_GARBAGE_TELL (UINT64_C(64) << 10) /* bytes retired before E is asked to advance */
 
 struct ptni_view;
@@ -78,6 +81,7 @@ struct ptni_view {
 	struct ptn_worker *worker;
 	struct ptni_worker_views *views;
 	struct ptn_client *client;
+	struct ptni_counters *counters; /* the worker's */
 	const struct ptni_window *region; /* unprotected: for everything */
 	struct ptni_extent_slot *extent;
 	uint32_t extents;
@@ -153,7 +157,7 @@ int ptni_view_get(struct ptn_worker *worker, struct ptni_space *space, struct pt
 void ptni_view_free(struct ptni_view *view); /* local memory only; windows stay reserved */
 static inline struct ptni_view *ptni_view_of(struct ptn_worker *worker, struct ptni_space *space)
 {
-	return atomic_load_explicit(&space->view[ptni_worker_index(worker)], memory_order_relaxed);
+	return atomic_load_explicit(&space->view[worker->index], memory_order_relaxed);
 }
 /* The slab of ours that begins at `base`. */
 static inline struct ptni_owned_slab **ptni_view_slab(struct ptni_view *view, uint64_t base)
@@ -188,8 +192,10 @@ int ptni_chunk_ask(struct ptni_view *view, unsigned block_class, bool urgent);
 /* File what has arrived. Returns the status of `heap`'s own request if it is among that, else 0. */
 int ptni_chunk_poll(struct ptni_view *view, const struct ptni_heap *heap);
 bool ptni_chunk_asked(const struct ptni_view *view, const struct ptni_heap *heap);
-/* Return empty chunks, all but `spare` per class. Posts, does not wait; true if some were sent. */
-bool ptni_chunk_return(struct ptni_view *view, uint32_t spare);
+/* Return empty chunks of every class. Posts, does not wait; true if some were sent. */
+bool ptni_chunk_return(struct ptni_view *view);
+/* Return what one class has not needed lately, but one chunk. Likewise. */
+void ptni_chunk_return_spare(struct ptni_view *view, struct ptni_heap *heap);
 int ptni_chunk_return_wait(struct ptni_view *view); /* until those under way are back */
 /* Leave everything: empty chunks are freed, others wait for an adopter. Waits. */
 void ptni_chunk_leave_all(struct ptni_view *view);
