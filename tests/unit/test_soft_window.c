@@ -275,6 +275,26 @@ static void invalidation_waits(void **state)
 	assert_int_equal(access_at(IBV_WR_RDMA_WRITE, 0, 8), IBV_WC_REM_ACCESS_ERR);
 }
 
+/* A requester who stays inside: the right is gone, and the caller is told that the memory is not free. */
+static void revocation_gives_up(void **state)
+{
+	struct soft_qp *qp = soft_qp_of(pair.b.qp);
+	const struct ptni_fabric_ops *ops = pair.b.fabric->ops;
+	uint64_t active;
+	struct ibv_mr *mr;
+
+	assert_int_equal(ops->mr_register(pair.b.pd, pair.b.memory, 64, PAIR_ALL, &mr), 0);
+	assert_int_equal(bind(0, 8, IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE),
+			 IBV_WC_SUCCESS);
+	assert_int_equal(access_at(IBV_WR_RDMA_WRITE, 0, 8), IBV_WC_SUCCESS);
+	active = atomic_load(&qp->entry->active);
+	atomic_store(&qp->entry->active, active + 1);
+	assert_int_equal(ops->mr_deregister(mr), -EBUSY);
+	atomic_store(&qp->entry->active, active + 2);
+	assert_int_equal(ops->mr_deregister(mr), 0);
+	assert_int_equal(access_at(IBV_WR_RDMA_WRITE, 0, 8), IBV_WC_SUCCESS);
+}
+
 static void only_type_2(void **state)
 {
 	errno = 0;
@@ -310,6 +330,7 @@ int main(void)
 		CASE(bound_to_one_qp),
 		CASE(zero_based),
 		CASE(invalidation_waits),
+		CASE(revocation_gives_up),
 		CASE(only_type_2),
 		CASE(dealloc_of_bound),
 	};

@@ -91,7 +91,8 @@ int ptni_soft_cq_close(struct ibv_cq *ibcq)
 
 /*
  * Within a process an eventfd. Between processes a datagram socket with a name that follows from the
- * NIC and the queue, so that no descriptor has to travel for a queue that is opened later.
+ * NIC and the queue, so that no descriptor has to travel for a queue that is opened later. Such
+ * names do not leave a network namespace: the processes share one.
  */
 static socklen_t wake_name(uint64_t nic_id, uint32_t index, struct sockaddr_un *name)
 {

@@ -8,18 +8,31 @@
 
 #include <string.h>
 
-/* Announces this requester on the peer's entry (segment.h, O2, O3). False: not ours at the moment. */
+static inline bool peer_open(const struct soft_qp *qp)
+{
+	return soft_likely(atomic_load_explicit(&qp->peer->gate, memory_order_acquire) ==
+				   qp->peer_gate &&
+			   !soft_segment_dead(qp->peer_segment));
+}
+
+/*
+ * Announces this requester on the peer's entry (segment.h, O2, O3). False: it is not ours at the moment.
+ * The gate is looked at before, so that nobody but the connected requester is ever seen inside, and
+ * by the caller again afterwards.
+ */
 static bool announce(struct soft_qp *qp)
 {
 	for (int tries = 0; !qp->announced && tries < 3; tries++) {
 		uint64_t even = qp->active;
 
+		if (!peer_open(qp))
+			return false;
 		if (soft_likely(
 			    atomic_compare_exchange_strong(&qp->peer->active, &even, even | 1))) {
 			qp->announced = true;
 			break;
 		}
-		if (atomic_load(&qp->peer->gate) != qp->peer_gate || (even & 1))
+		if (even & 1)
 			return false;
 		qp->active = even; /* first use of this connection */
 	}
@@ -49,13 +62,6 @@ static int peer_shut(struct soft_qp *qp)
 	if (gate == IBV_QPS_ERR || gate == GATE_CLOSED)
 		return soft_verdict(IBV_WC_RETRY_EXC_ERR, CAUSE_PEER_STATE);
 	return AGAIN_PEER;
-}
-
-static inline bool peer_open(const struct soft_qp *qp)
-{
-	return soft_likely(atomic_load_explicit(&qp->peer->gate, memory_order_acquire) ==
-				   qp->peer_gate &&
-			   !soft_segment_dead(qp->peer_segment));
 }
 
 /* The responder's verdict on a bad request: its queue pair breaks as well. */

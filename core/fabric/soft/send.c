@@ -224,22 +224,20 @@ static bool bind_named(const struct ibv_send_wr *wr)
 /* What the provider refuses before it queues anything. */
 static inline int wr_check(const struct soft_qp *qp, const struct ibv_send_wr *wr)
 {
-	bool fits;
+	bool fits = soft_likely((unsigned int)wr->num_sge <= qp->sge_max);
 
-	if (soft_unlikely((unsigned int)wr->num_sge > qp->sge_max))
-		return EINVAL;
 	switch (wr->opcode) {
 	case IBV_WR_RDMA_READ:
 	case IBV_WR_ATOMIC_CMP_AND_SWP:
 	case IBV_WR_ATOMIC_FETCH_AND_ADD:
-		fits = qp->rd_atomic && !(wr->send_flags & IBV_SEND_INLINE);
+		fits = fits && qp->rd_atomic && !(wr->send_flags & IBV_SEND_INLINE);
 		break;
 	case IBV_WR_RDMA_WRITE:
 	case IBV_WR_RDMA_WRITE_WITH_IMM:
 	case IBV_WR_SEND:
 	case IBV_WR_SEND_WITH_IMM:
 	case IBV_WR_SEND_WITH_INV:
-		fits = !(wr->send_flags & IBV_SEND_INLINE) || inline_fits(qp, wr);
+		fits = fits && (!(wr->send_flags & IBV_SEND_INLINE) || inline_fits(qp, wr));
 		break;
 	case IBV_WR_BIND_MW:
 		fits = bind_named(wr);
