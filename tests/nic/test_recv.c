@@ -170,6 +170,30 @@ static void send_with_wrong_key(void **state)
 	}
 }
 
+/*
+ * Rule: SEND_WITH_INV reaches only windows of the queue pair that it arrives on: nobody takes away
+ * another's window by guessing its key.
+ */
+static void send_through_another_queue_pair(void **state)
+{
+	struct nic *nic = nic_begin(state, __func__);
+	struct nic_link other = nic_link_another(nic);
+	struct ibv_mw *mw = nic_window_bound(nic, 0, 4096, NIC_RIGHTS_ALL);
+	nic_post_recv(other.node, &nic->node, 1, 8192, 64);
+	(void)nic_run(other.client, send_with_inv(nic, mw->rkey));
+	struct ibv_wc wc = nic_wait(nic->node.cq);
+	enum ibv_wc_status status =
+		nic_run(nic->link.client, nic_read(nic, 64, nic_at(&nic->node, 0), 8, mw->rkey));
+	if (nic_differs(__func__)) {
+		assert_int_equal(wc.status, IBV_WC_SUCCESS);
+		assert_int_equal(status, IBV_WC_REM_ACCESS_ERR);
+		return;
+	}
+	assert_int_not_equal(wc.status, IBV_WC_SUCCESS);
+	assert_int_equal(status, IBV_WC_SUCCESS);
+	nic_state_becomes(nic, other.node, IBV_QPS_ERR);
+}
+
 /* Rule: the same twice in a row is such a wrong key the second time; nobody is harmed. */
 static void send_with_same_key_twice(void **state)
 {
@@ -193,6 +217,7 @@ const struct CMUnitTest nic_recv_tests[] = {
 	NIC_TEST(no_recv_waits_past_the_timeout),
 	NIC_TEST(send_with_invalidate),
 	NIC_TEST(send_with_wrong_key),
+	NIC_TEST(send_through_another_queue_pair),
 	NIC_TEST(send_with_same_key_twice),
 };
 NIC_COUNT(recv);

@@ -13,7 +13,7 @@ enum {
 	PAGE = 4096,
 	BIG = 1 << 18,
 	HOLDERS = 2,
-	ROUNDS = 32,
+	ROUNDS = 24,
 };
 
 /* A client thread that writes, reads and adds through a window until it is denied. */

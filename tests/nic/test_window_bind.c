@@ -171,6 +171,21 @@ static void stale_current_key(void **state)
 	assert_int_equal(status, IBV_WC_MW_BIND_ERR);
 }
 
+/*
+ * Rule: a fresh tag on every bind (R12): with the tag it has, a window is not bound again, for whoever
+ * held the old key could use the new binding.
+ */
+static void same_tag_again(void **state)
+{
+	struct nic *nic = nic_begin(state, __func__);
+	struct ibv_mw *mw = nic_window_bound(nic, 0, PAGE, NIC_RIGHTS_ALL);
+	nic_run_ok(nic->link.node, nic_invalidate(mw->rkey));
+	enum ibv_wc_status status =
+		nic_run(nic->link.node, nic_bind(mw, mw->rkey, nic->node.mr, nic_at(&nic->node, 0),
+						 PAGE, NIC_RIGHTS_ALL));
+	assert_int_equal(status, nic_differs(__func__) ? IBV_WC_SUCCESS : IBV_WC_MW_BIND_ERR);
+}
+
 /* Rule: a bind flushed behind an error is not executed: the key it would have made allows nothing. */
 static void flushed_bind(void **state)
 {
@@ -219,6 +234,7 @@ const struct CMUnitTest nic_window_bind_tests[] = {
 	NIC_TEST(length_zero),
 	NIC_TEST(bound_already),
 	NIC_TEST(stale_current_key),
+	NIC_TEST(same_tag_again),
 	NIC_TEST(flushed_bind),
 	NIC_TEST(before_connected),
 };
