@@ -54,7 +54,8 @@ static int window_allowed(const struct ptni_grant *grant, uint64_t addr, uint64_
 	if (grant->lease->state != PTNI_LEASE_OPEN || grant->call->orphan ||
 	    grant->call->worker->closing)
 		return PTN_E_LEASE_EXPIRED;
-	if (grant->lease->session->mw_count + grant->count >= node->options.session_windows_max)
+	if (grant->lease->session->window_count >= node->options.session_windows_max ||
+	    grant->lease->session->mw_count + grant->count >= node->options.session_windows_max)
 		return PTN_E_QUOTA;
 	return 0;
 }

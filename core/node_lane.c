@@ -25,7 +25,7 @@ struct ptni_node_session *ptni_lane_session(struct ptni_node_lane *lane)
 
 uint32_t ptni_lane_worker(const struct ptni_node_lane *lane)
 {
-	return lane->worker->index;
+	return lane->worker_index;
 }
 
 uint8_t *ptni_node_lane_slot_bytes(struct ptni_node_lane *lane, const struct ptni_lane_slot *slot)
@@ -109,6 +109,7 @@ static void lane_init(struct ptni_node_lane *lane, struct ptni_node_worker *work
 	lane->node = worker->session->node;
 	lane->session = worker->session;
 	lane->worker = worker;
+	lane->worker_index = worker->index;
 	lane->index = index;
 	CDS_INIT_LIST_HEAD(&lane->binds);
 	CDS_INIT_LIST_HEAD(&lane->sends);

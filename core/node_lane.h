@@ -55,7 +55,8 @@ struct ptni_lane_posted {
 struct ptni_node_lane {
 	struct ptn_node *node;
 	struct ptni_node_session *session;
-	struct ptni_node_worker *worker;
+	struct ptni_node_worker *worker; /* NULL once DEAD */
+	uint32_t worker_index;
 	uint32_t index;
 	uint32_t id; /* of wr_id: slot in the node's table and its generation */
 	enum ptni_lane_state state;

@@ -395,7 +395,8 @@ int ptni_lease_open(struct ptni_node_session *session, uint64_t term_ns,
 
 	if (session->state != PTNI_SESSION_OPEN)
 		return PTN_E_SESSION_FENCED;
-	if (term_ns && cds_list_empty(&session->slots_free))
+	if (term_ns ? cds_list_empty(&session->slots_free) :
+		      session->lease_count >= PTNI_LEASES_MAX)
 		return PTN_E_QUOTA;
 	if (term_ns)
 		slot = cds_list_first_entry(&session->slots_free, struct ptni_lease_slot, link);

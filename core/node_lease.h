@@ -28,6 +28,7 @@
 enum {
 	PTNI_CLOSE_TRIES = 8,
 	PTNI_TERM_UNITS = 4, /* a term is so many units: how finely it can be extended */
+	PTNI_LEASES_MAX = 65536, /* of one session, those without a word included */
 	PTNI_TERM_MIN_NS = 100000,
 	PTNI_GUARD_NS = 1000, /* in the client's favour, for reading the clock */
 };

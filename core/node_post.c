@@ -57,7 +57,7 @@ struct ptni_message *ptni_node_lane_push(struct ptni_node_lane *lane, uint16_t o
 	return message;
 }
 
-/* Bind what fits in one message. Returns how many; -EAGAIN: the device has no more for now. */
+/* Bind what fits in one message. Returns how many. */
 static int shadow_bind(struct ptni_node_lane *lane, struct ptni_shadow *shadow)
 {
 	struct ptni_copy *copy, *next;
@@ -71,20 +71,18 @@ static int shadow_bind(struct ptni_node_lane *lane, struct ptni_shadow *shadow)
 		if (shadow->count == PTNI_SHADOW_MAX)
 			break;
 		ret = ptni_node_window_bind(window, lane);
-		if (ret == PTN_E_NODE_FULL || ret == -ENOMEM) {
+		if (ret) { /* at the device's limit or its quota: again when the next beat comes */
 			cds_list_add(&copy->lacking, &lane->lacking);
 			lane->starving = true;
-			ptni_node_beat_soon(lane->node);
 			break;
 		}
-		if (!ret)
-			shadow->window[shadow->count++] = (struct ptni_window_grant){
-				.addr = window->addr,
-				.len_bytes = window->len_bytes,
-				.rkey = copy->mw->rkey,
-				.tag = window->tag,
-				.access = window->access,
-			};
+		shadow->window[shadow->count++] = (struct ptni_window_grant){
+			.addr = window->addr,
+			.len_bytes = window->len_bytes,
+			.rkey = copy->mw->rkey,
+			.tag = window->tag,
+			.access = window->access,
+		};
 	}
 	return (int)shadow->count;
 }

@@ -80,6 +80,7 @@ struct ptni_node_session {
 	struct cds_list_head slots_free;
 	struct ptni_node_lease *lease; /* its own */
 	uint32_t worker_count, lane_count, lease_count;
+	uint32_t window_count;
 	uint32_t mw_count; /* windows, each counted once a lane */
 	uint64_t bytes, requests;
 	uint32_t offences;

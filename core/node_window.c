@@ -45,6 +45,7 @@ int ptni_node_window_open(struct ptni_node_lease *lease, struct ptni_node_worker
 	cds_list_add_tail(&window->lease_link, &lease->windows);
 	cds_list_add_tail(&window->worker_link, &worker->windows);
 	lease->window_count++;
+	lease->session->window_count++;
 	*window_out = window;
 	return 0;
 }
@@ -101,6 +102,7 @@ static void window_gone(struct ptni_node_window *window)
 	ptni_node_worker_check(window->worker);
 	free(window);
 	lease->window_count--;
+	lease->session->window_count--;
 	ptni_node_lease_window_gone(lease);
 }
 

@@ -2,6 +2,8 @@
 /* Grants: windows on every lane of a worker, exact rights, fresh keys, calls that are repeated. */
 #include "tests/support/node_bed.h"
 
+#include "core/node_loop.h"
+
 #include <errno.h>
 #include <patronus/error.h>
 #include <string.h>
@@ -368,6 +370,84 @@ static void test_withdraw_takes_a_range_and_says_when(void **state)
 	bed_close(&bed);
 }
 
+static int (*real_post)(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr);
+static int binds_until_bad;
+
+/* A BIND that the NIC cannot carry out: it leaves the region. */
+static int post_spoiled(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
+{
+	for (struct ibv_send_wr *each = wr; each; each = each->next)
+		if (each->opcode == IBV_WR_BIND_MW && !--binds_until_bad)
+			each->bind_mw.bind_info.length = UINT64_C(1) << 40;
+	return real_post(qp, wr, bad_wr);
+}
+
+/* R12: the request fails, all its windows go, wherever they are, and asking again changes nothing. */
+static void failed_bind(int which)
+{
+	struct bed bed;
+	struct raw_client client;
+	struct raw_lane *lane, *spare;
+	struct bed_granted granted;
+	struct bed_grant request = { .head.op = BED_GRANT,
+				     .head.cookie = 7,
+				     .term_ns = 1000 * MS,
+				     .len_bytes = 64,
+				     .access = BED_ALL,
+				     .count = 3 };
+
+	bed_open(&bed, NULL);
+	raw_open(&client, &bed, 0);
+	lane = raw_lane_open(&client, 1, 0);
+	spare = raw_lane_open(&client, 1, 1);
+	real_post = bed.node->fabric->context->ops.post_send;
+	binds_until_bad = which;
+	bed.node->fabric->context->ops.post_send = post_spoiled;
+	raw_send(lane, &request, sizeof(request));
+	bed_turns(&bed);
+	raw_poll(&client);
+	assert_false(raw_take(lane, BED_GRANT | PTNI_REPLY, &granted, sizeof(granted)));
+	assert_int_equal(bed_info(&bed).windows, 0);
+	assert_int_equal(bed_info(&bed).lanes, 1);
+	assert_int_equal(raw_call(spare, &request, sizeof(request), &granted, sizeof(granted)),
+			 -EIO);
+	assert_int_equal(bed.handled, 1);
+	request.head.cookie = 8;
+	assert_int_equal(raw_call(spare, &request, sizeof(request), &granted, sizeof(granted)), 0);
+	assert_int_equal(raw_write(spare, granted.window[2].rkey, granted.window[2].addr, 1), 0);
+	raw_close(&client);
+	bed_close(&bed);
+}
+
+static void test_failed_bind_fails_the_request(void **state)
+{
+	for (int which = 1; which <= 3; which++)
+		failed_bind(which);
+}
+
+/* A service that answers when lane and worker have ended still finds who asked. */
+static void test_lane_can_be_asked_about_after_its_end(void **state)
+{
+	struct bed bed;
+	struct raw_client client;
+	struct raw_lane *lane;
+	struct ptni_message request = { .op = BED_DEFER };
+
+	bed_open(&bed, NULL);
+	raw_open(&client, &bed, 0);
+	lane = raw_lane_open(&client, 9, 0);
+	raw_send(lane, &request, sizeof(request));
+	bed_turns(&bed);
+	raw_lane_close(lane);
+	assert_int_equal(ptni_lane_worker(bed.deferred[0].lane), 9);
+	assert_int_equal(ptni_session_id(ptni_lane_session(bed.deferred[0].lane)), 1);
+	assert_ptr_equal(ptni_lane_node(bed.deferred[0].lane), bed.node);
+	assert_int_equal(bed.deferred[0].message->op, BED_DEFER);
+	bed_answer_deferred(&bed, 0);
+	raw_close(&client);
+	bed_close(&bed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +463,8 @@ int main(void)
 		cmocka_unit_test(test_keys_differ_from_use_to_use),
 		cmocka_unit_test(test_ranges_outside_the_region_are_refused),
 		cmocka_unit_test(test_withdraw_takes_a_range_and_says_when),
+		cmocka_unit_test(test_failed_bind_fails_the_request),
+		cmocka_unit_test(test_lane_can_be_asked_about_after_its_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
