@@ -134,8 +134,10 @@ static void completed_slow(struct ptn_worker *worker, const struct ibv_wc *wc)
 int ptni_worker_poll(struct ptn_worker *worker)
 {
 	struct ibv_wc wc[PTNI_POLL_MAX];
-	int count = ibv_poll_cq(worker->cq, PTNI_POLL_MAX, wc);
+	int count;
 
+	(void)atomic_load_explicit(&worker->connected, memory_order_acquire);
+	count = ibv_poll_cq(worker->cq, PTNI_POLL_MAX, wc);
 	if (count <= 0) {
 		PTNI_COUNT(worker->counters, polls_empty);
 		return 0;

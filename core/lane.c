@@ -183,6 +183,7 @@ static void connect_answered(struct ptni_lane *lane, uint64_t now_ns)
 	lane->failures = 0;
 	atomic_store_explicit(&lane->failure, 0, memory_order_relaxed);
 	state_set(lane, PTNI_LANE_CONNECTED); /* before the node hears GO and sends */
+	atomic_fetch_add_explicit(&lane->worker->connected, 1, memory_order_release);
 }
 
 static bool fenced(struct ptni_lane *lane)
@@ -296,9 +297,6 @@ void ptni_lane_break(struct ptni_lane *lane, enum ibv_wc_status status, uint32_t
 	if (state != PTNI_LANE_READY && state != PTNI_LANE_CONNECTED)
 		return;
 	state_set(lane, PTNI_LANE_BROKEN);
-	worker->cause.wc_status = (uint32_t)status;
-	worker->cause.vendor_error = vendor_error;
-	worker->cause.where = where;
 	PTNI_COUNT(worker->counters, lane_breaks);
 	PTNI_LOG(INFO, core, "worker %u: lane %u to %s broke under %s: %s (vendor %u)",
 		 worker->index, lane->index, lane->session->address, where,

@@ -240,14 +240,11 @@ static int attempt(struct recovery *r)
 
 static int fail(struct recovery *r, int code)
 {
-	struct ptn_worker *worker = r->worker;
 	const struct ptni_flight *flight = ptni_batch_flight(r->batch);
 
-	(void)ptni_worker_fail(worker, code, "a one-sided access");
-	if (code == -EACCES || code == PTN_E_OUTCOME_UNKNOWN || code == PTN_E_LEASE_EXPIRED) {
-		worker->cause.wc_status = flight->status;
-		worker->cause.vendor_error = flight->vendor_error;
-	}
+	(void)ptni_worker_fail(r->worker, code, "a one-sided access");
+	r->worker->cause.wc_status = flight->status;
+	r->worker->cause.vendor_error = flight->status ? flight->vendor_error : 0;
 	return code;
 }
 

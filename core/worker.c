@@ -334,8 +334,7 @@ void ptn_worker_cause(const struct ptn_worker *worker, struct ptn_cause *cause_o
 
 int ptni_worker_fail(struct ptn_worker *worker, int code, const char *where)
 {
-	worker->cause.code = code;
-	worker->cause.where = where;
+	worker->cause = (struct ptn_cause){ .code = code, .where = where };
 	return code;
 }
 

@@ -106,6 +106,9 @@ struct ptn_worker {
 	int large_slot; /* who has it, -1 */
 	bool pin_fenced; /* copy of the client's */
 	_Atomic bool chores; /* a lane is to be reset: by op_begin or a wait */
+	/* Lanes that control has connected: released by it before GO, acquired by each poll, so that what
+	 * arrives on a lane finds its queue pair as control left it. */
+	_Atomic uint32_t connected;
 	struct ptni_peer **peer;
 	struct ptni_counters *counters;
 	struct ptni_rng rng;

@@ -5,6 +5,8 @@
  */
 #include "tests/support/client_steps.h"
 
+#include <patronus/log.h>
+
 /* --- acknowledgements that are lost ---------------------------------------------------------------- */
 
 /*
@@ -351,6 +353,93 @@ static void doubt__without_a_fence_is_a_timeout(void **state)
 	fixture_run(fixture, no_fence_body);
 }
 
+/* --- posting fails --------------------------------------------------------------------------------- */
+
+static int (*real_post)(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad);
+static int post_takes; /* requests of the next list, then an error; -1: all */
+
+static int failing_post(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
+{
+	struct ibv_send_wr *last = wr, *rest;
+	int takes = post_takes, ret = 0;
+
+	post_takes = -1;
+	if (takes < 0)
+		return real_post(qp, wr, bad);
+	for (int i = 1; i < takes; i++)
+		last = last->next;
+	rest = takes ? last->next : wr;
+	if (takes) {
+		last->next = NULL;
+		ret = real_post(qp, wr, bad);
+		last->next = rest;
+	}
+	*bad = rest;
+	return ret ? ret : ENOMEM;
+}
+
+static void post_fails_after(struct fixture *fixture, int requests)
+{
+	struct ibv_context *context = fixture->client->fabric->context;
+
+	post_takes = requests;
+	if (context->ops.post_send != failing_post) {
+		real_post = context->ops.post_send;
+		context->ops.post_send = failing_post;
+	}
+}
+
+static void post_body(struct fixture *fixture)
+{
+	uint64_t old, word;
+	uint16_t done;
+
+	/* Nothing was taken: nothing is in doubt. */
+	post_fails_after(fixture, 0);
+	assert_int_equal(word_publish(fixture, 0, 0, 5, &old, &done), 0);
+	assert_int_equal(*fake_word(&fixture->node, 0), 5);
+	lanes_settle(fixture);
+	/* The WRITE was, the CAS was not; we do not know. */
+	post_fails_after(fixture, 1);
+	assert_int_equal(word_publish(fixture, 0, 5, 6, &old, &done), PTN_E_OUTCOME_UNKNOWN);
+	assert_int_equal(done, 0);
+	assert_int_equal(*fake_word(&fixture->node, 0), 5);
+	assert_int_equal(*fake_word(&fixture->node, 64), 6);
+	assert_int_equal(word_read(fixture, 0, &word), 0);
+	lanes_settle(fixture);
+	assert_int_equal(word_publish(fixture, 0, 5, 6, &old, &done), 0);
+	assert_int_equal(old, 5);
+}
+
+static void post__that_fails_is_taken_for_what_it_is(void **state)
+{
+	fixture_run(fixture_init(), post_body);
+}
+
+static int refusing_post(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
+{
+	*bad = wr;
+	return EINVAL;
+}
+
+static void broken_post_body(struct fixture *fixture)
+{
+	struct ibv_context *context = fixture->client->fabric->context;
+	uint64_t word;
+
+	/* The device takes nothing any more. */
+	real_post = context->ops.post_send;
+	context->ops.post_send = refusing_post;
+	assert_int_not_equal(word_read(fixture, 0, &word), 0);
+	context->ops.post_send = real_post;
+	assert_int_equal(word_read(fixture, 0, &word), 0);
+}
+
+static void post__that_always_fails_ends(void **state)
+{
+	fixture_run(fixture_init(), broken_post_body);
+}
+
 /* --- spares ------------------------------------------------------------------------------------------ */
 
 static void consumed_body(struct fixture *fixture)
@@ -453,11 +542,14 @@ int main(void)
 		cmocka_unit_test(doubt__about_a_write_waits_for_the_fence),
 		cmocka_unit_test(doubt__without_a_fence_is_a_timeout),
 		cmocka_unit_test(transport__cut_is_in_doubt),
+		cmocka_unit_test(post__that_fails_is_taken_for_what_it_is),
+		cmocka_unit_test(post__that_always_fails_ends),
 		cmocka_unit_test(spares__all_consumed_is_waited_out),
 		cmocka_unit_test(spares__may_be_none),
 		cmocka_unit_test(spare__refused_by_the_node_is_tried_again_later),
 		cmocka_unit_test(silence__of_the_nic_is_bounded),
 	};
 
+	(void)ptn_log_level_set("off"); /* some of this warns, rightly */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
