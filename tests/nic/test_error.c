@@ -97,6 +97,17 @@ static void recv_posted_in_error_is_flushed(void **state)
 		nic_expect(nic->client.cq, 2, IBV_WC_WR_FLUSH_ERR);
 }
 
+/* Rule: so does the call that does not wait, at once where nobody is in the middle of an access. */
+static void error_without_waiting(void **state)
+{
+	struct nic *nic = nic_begin(state, __func__);
+	nic_post_recv(nic->link.node, &nic->node, 1, 0, 64);
+	assert_int_equal(nic->node.fabric->ops->qp_error_try(nic->link.node), 0);
+	assert_int_equal(nic_state(nic, nic->link.node), IBV_QPS_ERR);
+	nic_expect(nic->node.cq, 1, IBV_WC_WR_FLUSH_ERR);
+	assert_int_equal(nic->node.fabric->ops->qp_error_try(nic->link.node), 0);
+}
+
 /* Rule: a SEND that waits for a RECV is flushed when its queue pair is moved to ERROR. */
 static void waiting_send_is_flushed(void **state)
 {
@@ -228,6 +239,7 @@ const struct CMUnitTest nic_error_tests[] = {
 	NIC_TEST(others_are_not_touched),
 	NIC_TEST(error_state_flushes),
 	NIC_TEST(recv_posted_in_error_is_flushed),
+	NIC_TEST(error_without_waiting),
 	NIC_TEST(waiting_send_is_flushed),
 	NIC_TEST(peer_in_error),
 	NIC_TEST(posting_before_connected),
