@@ -13,7 +13,9 @@ static void note(struct ycsb_client *client, enum ycsb_metric metric, int error,
 
 	ycsb_measure_record(&client->measure, metric, status, client->scheduled_ns, start_ns,
 			    end_ns);
-	if (error < 0 && client->first_error == 0) {
+	/* An absent record may only be what another failure left behind: the other one says more. */
+	if (error < 0 &&
+	    (client->first_error == 0 || (client->first_error == -ENOENT && error != -ENOENT))) {
 		client->first_error = error;
 		client->first_error_metric = metric;
 	}

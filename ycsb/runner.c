@@ -259,7 +259,8 @@ static int collect(struct run *run, struct ycsb_result *result)
 	for (uint32_t i = 0; i < run->started_cnt; i++) {
 		const struct ycsb_client *client = &run->threads[i].client;
 
-		if (result->first_error == 0 && client->first_error != 0) {
+		if (client->first_error != 0 &&
+		    (result->first_error == 0 || result->first_error == -ENOENT)) {
 			result->first_error = client->first_error;
 			result->first_error_metric = client->first_error_metric;
 		}
