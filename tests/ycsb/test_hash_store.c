@@ -56,6 +56,7 @@ static void bench_open(struct bench *bench, const char *properties)
 		.memory_bytes = UINT64_C(64) << 20,
 		.record_cnt = 4000,
 		.initial_slots = (uint64_t)bench->config.initial_slots,
+		.term_ns = UINT64_C(20000000000), /* a busy machine must not fence the client */
 		.worker_cnt = (uint32_t)bench->config.thread_cnt,
 		.protection = bench->config.protection != 0,
 		.create = true,
