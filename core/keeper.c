@@ -24,12 +24,13 @@
 #include <unistd.h>
 
 enum {
-	EPOCH_POLL_NS = 5000000,
+	EPOCH_POLL_NS = 10000000,
 	EPOCH_HURRY_NS = 1000000,
 	BUSY_NS = 50000, /* something is under way */
 	TURN_RUNS = 64, /* looks at the completion queue before a turn leaves what is under way */
 	TERM_DIVISOR = 3,
 	RETRY_DIVISOR = 16,
+	EPOCH_TERM_DIVISOR = 4,
 	SILENCE_TERMS = 4,
 	OP_TIMEOUT_MIN_NS = 10000000,
 	EPOCH_FIBERS_MAX = PTNI_OPS_MAX / 2,
@@ -121,14 +122,22 @@ static void extend_main(void *arg)
 
 /* --- epochs ----------------------------------------------------------------------------------- */
 
+/* Often enough to report within the two terms that a node allows, however short they are. */
+static uint64_t poll_interval(struct ptni_session *session)
+{
+	uint64_t interval_ns = ptni_epoch_hurried(session) ? EPOCH_HURRY_NS : EPOCH_POLL_NS;
+	uint64_t least_ns = session->term_ns / EPOCH_TERM_DIVISOR;
+
+	return interval_ns < least_ns ? interval_ns : least_ns;
+}
+
 static void epoch_main(void *arg)
 {
 	struct ptni_session *session = arg;
 	struct ptn_worker *worker = session->client->worker[PTNI_KEEPER_WORKER];
 	(void)ptni_epoch_turn(worker, session); /* what failed is tried again by the next one */
 
-	session->poll_ns = ptni_worker_clock(worker) +
-			   (ptni_epoch_hurried(session) ? EPOCH_HURRY_NS : EPOCH_POLL_NS);
+	session->poll_ns = ptni_worker_clock(worker) + poll_interval(session);
 	session->polling = false;
 	session->client->keeper->polling--;
 }
