@@ -410,6 +410,63 @@ static void extents_go_back_without_a_refused_access(void **state)
 	alloc_bed_run(NULL, shrink_body);
 }
 
+/* A cached address is read throughout the extent's way back, by an operation that began before. */
+static void linger_body(struct alloc_bed *bed)
+{
+	static struct ptni_block block[600];
+	const struct ptni_window *window;
+	struct ptn_counters counters;
+	struct ptni_space *a, *b;
+	struct ptni_batch batch;
+	struct ptni_op reader;
+	uint64_t base, value;
+
+	alloc_bed_client(bed, 0);
+	alloc_bed_client(bed, 1);
+	a = space_open(bed, 0, PTNI_SPACE_CREATE);
+	b = space_open(bed, 1, 0);
+	base = alloc_bed_info(bed).memory_used_bytes;
+	for (int i = 0; i < 600; i++)
+		block[i] = block_alloc(bed->worker[0], a, 16000);
+	assert_int_equal(word_use(bed->worker[1], b, block[599].addr, NULL, 0, &value), 0);
+	for (int i = 0; i < 600; i++)
+		block_retire(bed->worker[0], a, &block[i]);
+	alloc_bed_epochs(bed);
+	assert_int_equal(ptni_space_trim(bed->worker[0], a), 0);
+	/* the extents are empty, not announced yet */
+	assert_int_equal(ptni_op_begin(bed->worker[1], &reader), 0);
+	reader.deadline_ns = UINT64_MAX;
+	window = ptni_space_window(bed->worker[1], b, block[599].addr);
+	assert_non_null(window);
+	for (int i = 0; i < 40; i++) {
+		uint64_t *copy = ptni_op_buffer(&reader, 8);
+
+		ptni_batch_init(&batch, &reader, 0);
+		ptni_batch_read(&batch, window, block[599].addr, copy, 8);
+		assert_int_equal(ptni_batch_run(&batch), 0);
+		alloc_bed_pass(bed, 20 * MS);
+	}
+	assert_true(alloc_bed_info(bed).memory_used_bytes > base);
+	ptni_op_end(&reader);
+	for (int i = 0; i < 4; i++)
+		alloc_bed_epochs(bed);
+	assert_null(ptni_space_window(bed->worker[1], b, block[599].addr));
+	assert_int_equal(alloc_bed_info(bed).memory_used_bytes, base);
+	ptn_worker_counters(bed->worker[1], &counters);
+	assert_int_equal(counters.lane_breaks, 0);
+	ptni_space_close(a);
+	ptni_space_close(b);
+	alloc_bed_client_close(bed, 1);
+	alloc_bed_client_close(bed, 0);
+}
+
+static void extent_stays_while_an_operation_may_read_it(void **state)
+{
+	struct ptn_node_options options = { .term_ns = 3000 * MS };
+
+	alloc_bed_run(&options, linger_body);
+}
+
 /* Live data of many sizes: what is held is not much more. */
 static void waste_body(struct alloc_bed *bed)
 {
@@ -551,6 +608,7 @@ int main(void)
 		cmocka_unit_test(blocks_freed_by_others_come_back),
 		cmocka_unit_test(churn_between_workers_is_bounded),
 		cmocka_unit_test(extents_go_back_without_a_refused_access),
+		cmocka_unit_test(extent_stays_while_an_operation_may_read_it),
 		cmocka_unit_test(held_memory_follows_the_data),
 		cmocka_unit_test(full_node_says_so_and_recovers),
 		cmocka_unit_test(quota_counts_chunks),
