@@ -3,6 +3,8 @@
  * The requester's side of a RECV: take one of the peer's work requests, fill its memory, leave the
  * result. Runs announced, on a connected peer whose gate was seen open after the announcement, so
  * the entry and what it points at stay as they are.
+ *
+ * Data path: all of it. Waking a sleeper enters the kernel, in cq.c.
  */
 #include "core/fabric/soft/access.h"
 

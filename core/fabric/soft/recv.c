@@ -7,6 +7,8 @@
  *        |  polled soon   |  done by the peer  |   free to take  |      posted - freed <= depth
  *
  * When the queue pair breaks and nobody is inside it any more, what is left up to `posted` is flushed.
+ *
+ * Data path: all of it, with the same exceptions as in deliver.c and send.c.
  */
 #include "core/fabric/soft/soft.h"
 

@@ -3,6 +3,8 @@
  * One work request: validate it against the peer's segment and execute it there, at once. Whoever
  * drives the NIC (a post, a poll that retries, an event queue) calls ptni_soft_run and completes the
  * work request by its verdict; nothing here queues, waits or completes.
+ *
+ * Data path: all of it.
  */
 #include "core/fabric/soft/access.h"
 

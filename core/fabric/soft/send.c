@@ -7,6 +7,8 @@
  *
  *      freed            executed           posted
  *        |  done, slot held |  waiting (wqes)  |          posted - freed <= depth
+ *
+ * Data path: all of it. A wait of more than a millisecond asks the kernel who died, in nic.c.
  */
 #include "core/fabric/soft/soft.h"
 
