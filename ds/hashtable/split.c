@@ -59,7 +59,14 @@ void ptni_split_scratch_close(struct ptni_split_scratch *scratch)
 
 /* --- freeze ------------------------------------------------------------------------------------- */
 
-/* One doorbell: CAS the first `count` pending words, and show that we are at it. */
+/* Part of every doorbell: shows the waiters that somebody is at it (H8). */
+static int beat(struct ptni_hash_op *op)
+{
+	return ptni_hash_faa(op, ptni_hash_word_addr(op, PTNI_SUB_SPLIT), 1,
+			     &op->nic->word[PTNI_BATCH_MAX - 1]);
+}
+
+/* One doorbell: CAS the first `count` pending words. */
 static int freeze_post(struct split *split, unsigned count)
 {
 	struct ptni_hash_op *op = split->op;
@@ -74,8 +81,7 @@ static int freeze_post(struct split *split, unsigned count)
 				    word | PTNI_SLOT_FROZEN, &op->nic->word[i]);
 	}
 	if (!ret)
-		ret = ptni_hash_faa(op, ptni_hash_word_addr(op, PTNI_SUB_SPLIT), 1,
-				    &op->nic->word[PTNI_BATCH_MAX - 1]);
+		ret = beat(op);
 	return ret ? ret : ptni_batch_run(&op->batch);
 }
 
@@ -156,15 +162,15 @@ static uint32_t prefix_bytes(uint64_t word, uint32_t prefix)
 	return class_bytes < prefix ? (uint32_t)class_bytes : prefix;
 }
 
-static int sort_read(struct split *split, const uint16_t *indices, unsigned count, uint32_t prefix)
+static int sort_post(struct split *split, const uint16_t *indices, unsigned count, uint32_t prefix)
 {
 	struct ptni_hash_op *op = split->op;
+	int ret;
 
 	ptni_hash_batch(op);
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t word = split->scratch->word[indices[i]];
 		uint64_t addr;
-		int ret;
 
 		if (ptni_hash_block_addr(op, word, &addr))
 			return ptni_hash_corrupt(op, "a slot names a block outside the node");
@@ -172,16 +178,28 @@ static int sort_read(struct split *split, const uint16_t *indices, unsigned coun
 		if (ret)
 			return ret;
 	}
-	return ptni_batch_run(&op->batch);
+	ret = beat(op);
+	return ret ? ret : ptni_batch_run(&op->batch);
+}
+
+/* The lane may fail under the beat, and what the READs fetched is unknown then: all of it again. */
+static int sort_read(struct split *split, const uint16_t *indices, unsigned count, uint32_t prefix)
+{
+	int ret;
+
+	do
+		ret = sort_post(split, indices, count, prefix);
+	while (ret == PTN_E_OUTCOME_UNKNOWN && !ptni_hash_retry(split->op));
+	return ret;
 }
 
 /* Sort indices[0..count) by their keys' first bytes; those whose key is longer go to `later`. */
 static int sort_pass(struct split *split, const uint16_t *indices, uint32_t count, uint32_t prefix,
 		     uint32_t *later_out)
 {
-	const uint32_t together = PTNI_STAGE_BYTES / prefix < PTNI_BATCH_MAX ?
+	const uint32_t together = PTNI_STAGE_BYTES / prefix < PTNI_BATCH_MAX - 2 ?
 					  PTNI_STAGE_BYTES / prefix :
-					  PTNI_BATCH_MAX;
+					  PTNI_BATCH_MAX - 2;
 	uint32_t later = 0;
 
 	for (uint32_t first = 0; first < count; first += together) {
@@ -261,26 +279,38 @@ static uint64_t fork_word(const struct split *split, unsigned child, uint32_t in
 	return ptni_slot_bare(word);
 }
 
+/* WRITE words [first, first + count) of a child; again if the lane fails under the beat. */
+static int fork_write(struct split *split, unsigned child, uint32_t first, uint32_t count)
+{
+	struct ptni_hash_op *op = split->op;
+	const struct ptni_block *block = &split->block[child];
+	int ret;
+
+	do {
+		ptni_hash_batch(op);
+		ptni_batch_write(&op->batch, block->window, block->addr + 8 * (uint64_t)first,
+				 op->stage, count * 8);
+		ret = beat(op);
+		if (!ret)
+			ret = ptni_batch_run(&op->batch);
+	} while (ret == PTN_E_OUTCOME_UNKNOWN && !ptni_hash_retry(op));
+	return ret;
+}
+
 static int fork_child(struct split *split, unsigned child)
 {
 	const uint32_t step = PTNI_STAGE_BYTES / 8;
-	struct ptni_hash_op *op = split->op;
-	uint64_t *words = (uint64_t *)(void *)op->stage;
+	uint64_t *words = (uint64_t *)(void *)split->op->stage;
+	int ret = 0;
 
-	for (uint32_t first = 0; first < split->words; first += step) {
+	for (uint32_t first = 0; first < split->words && !ret; first += step) {
 		uint32_t count = split->words - first < step ? split->words - first : step;
-		int ret;
 
 		for (uint32_t i = 0; i < count; i++)
 			words[i] = fork_word(split, child, first + i);
-		ptni_hash_batch(op);
-		ptni_batch_write(&op->batch, split->block[child].window,
-				 split->block[child].addr + 8 * (uint64_t)first, words, count * 8);
-		ret = ptni_batch_run(&op->batch);
-		if (ret)
-			return ret;
+		ret = fork_write(split, child, first, count);
 	}
-	return 0;
+	return ret;
 }
 
 /* 1: ours, 0: somebody else's was there. nic->head has the successor in both cases. */
