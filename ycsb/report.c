@@ -267,6 +267,7 @@ static void report_full(struct ycsb_report *report, const struct ycsb_result *re
 	ycsb_json_text(json, "phase", phase_name(result->phase));
 	ycsb_json_count(json, "threads", result->thread_cnt);
 	ycsb_json_count(json, "runtime_ns", result->runtime_ns);
+	ycsb_json_count(json, "cpu_ns", result->cpu_ns);
 	ycsb_json_count(json, "ops", result->op_cnt);
 	ycsb_json_real(json, "throughput_ops_per_s", throughput(result));
 	ycsb_json_bare(json, "interrupted", result->interrupted ? "true" : "false");

@@ -18,6 +18,7 @@ struct thread {
 	uint64_t op_max; /* 0: no limit */
 	_Alignas(64) _Atomic uint64_t op_cnt;
 	pthread_t handle;
+	uint64_t cpu_ns; /* of its operations; set when it is done */
 	int error; /* why it did not start, or why it stopped loading */
 };
 
@@ -75,6 +76,14 @@ static int operate(struct thread *thread)
 	return error == -ECANCELED ? 0 : error;
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+}
+
 static int thread_open(struct thread *thread)
 {
 	struct ycsb_session *session = thread->run->session;
@@ -117,8 +126,12 @@ static void *thread_main(void *argument)
 		pthread_cond_wait(&run->changed, &run->lock);
 	pthread_mutex_unlock(&run->lock);
 	go = !atomic_load(&run->session->workload->stop);
-	if (go && thread->error == 0)
+	if (go && thread->error == 0) {
+		uint64_t start_ns = thread_cpu_ns();
+
 		thread->error = operate(thread);
+		thread->cpu_ns = thread_cpu_ns() - start_ns;
+	}
 	/* One thread that cannot go on ends the phase: the others' numbers would mean nothing. */
 	if (thread->error != 0)
 		atomic_store(&run->session->workload->stop, true);
@@ -259,6 +272,7 @@ static int collect(struct run *run, struct ycsb_result *result)
 	for (uint32_t i = 0; i < run->started_cnt; i++) {
 		const struct ycsb_client *client = &run->threads[i].client;
 
+		result->cpu_ns += run->threads[i].cpu_ns;
 		if (client->first_error != 0 &&
 		    (result->first_error == 0 || result->first_error == -ENOENT)) {
 			result->first_error = client->first_error;

@@ -22,6 +22,7 @@ struct ycsb_result {
 	enum ycsb_phase phase;
 	uint64_t runtime_ns;
 	uint64_t op_cnt;
+	uint64_t cpu_ns; /* that the client threads ran; less than they took on a busy machine */
 	uint32_t thread_cnt;
 	struct ycsb_measure measure;
 	struct ycsb_counter counters[YCSB_COUNTERS_MAX]; /* of this phase alone */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 enum {
 	EXIT_FINE = 0,
@@ -176,6 +177,24 @@ static void json_begin(struct ycsb_json *json, const struct bench_options *optio
 	ycsb_json_count(json, "seed", options->seed);
 }
 
+/* Wall-clock numbers of a machine that does other things say little, and nobody would know later. */
+static void load_check(const struct bench_options *options)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	double load;
+
+	if (getloadavg(&load, 1) != 1)
+		return;
+	if (options->out != NULL) {
+		ycsb_json_real(options->out, "load_average", load);
+		ycsb_json_count(options->out, "cpus", (uint64_t)cpus);
+	}
+	if (load > (double)cpus / 2)
+		printf("\nThis machine is busy: load %.1f on %ld processors. Throughput and tail latency "
+		       "below are not the library's; repeat on an idle machine.\n",
+		       load, cpus);
+}
+
 static int run_parts(const struct bench_options *options, unsigned int parts,
 		     struct ycsb_message *why_out)
 {
@@ -217,6 +236,7 @@ int main(int argc, char **argv)
 		json_begin(&json, &options);
 		options.out = &json;
 	}
+	load_check(&options);
 	error = run_parts(&options, parts, &why);
 	if (file != NULL) {
 		ycsb_json_close(&json, '}');
