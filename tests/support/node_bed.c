@@ -50,6 +50,7 @@ static void grant_handle(struct bed *bed, struct ptni_node_lane *lane,
 {
 	struct bed_lease *lease = &bed->lease[bed->lease_count];
 	struct bed_granted granted = { 0 };
+	bool take_back = request->head.op == BED_TAKE_BACK; /* gone once it is answered */
 	struct ptni_grant *grant;
 	int ret;
 
@@ -80,7 +81,7 @@ static void grant_handle(struct bed *bed, struct ptni_node_lane *lane,
 	ptni_grant_begin(lane, &request->head, lease->lease, &grant);
 	ret = grant_windows(bed, grant, request, &granted);
 	ptni_grant_reply(grant, ret, &granted, sizeof(granted));
-	if (ret)
+	if (ret || take_back)
 		ptni_lease_close(lease->lease, PTNI_LEASE_REVOKED);
 }
 
@@ -114,7 +115,7 @@ static void handle(void *arg, struct ptni_node_lane *lane, const struct ptni_mes
 	const struct bed_grant *request = (const void *)message;
 
 	bed->handled++;
-	if (message->op == BED_GRANT) {
+	if (message->op == BED_GRANT || message->op == BED_TAKE_BACK) {
 		grant_handle(bed, lane, request);
 		return;
 	}
@@ -160,7 +161,7 @@ static void open_with(struct bed *bed, const struct ptn_node_options *options,
 	struct ptn_node_options own = { .size = sizeof(own) };
 	struct ptni_service service = {
 		.first_op = BED_GRANT,
-		.last_op = BED_WITHDRAW,
+		.last_op = BED_TAKE_BACK,
 		.arg = bed,
 		.handle = handle,
 		.session_ended = session_ended,

@@ -6,6 +6,7 @@
  * The bed's service answers
  *   BED_GRANT     windows and possibly a lease of their own (struct bed_grant -> struct bed_granted)
  *   BED_DEFER     nothing until bed_answer_deferred()
+ *   BED_TAKE_BACK as BED_GRANT, and closes the lease before the turn is over
  *   BED_WITHDRAW  takes the windows of the latest lease that touch a range; answered when it is done
  */
 #ifndef PTNI_NODE_BED_H
@@ -25,6 +26,7 @@ enum {
 	BED_GRANT = PTNI_OP_ALLOC_FIRST,
 	BED_DEFER,
 	BED_WITHDRAW,
+	BED_TAKE_BACK,
 	BED_LEASES = 512,
 	BED_RECVS = 32,
 	BED_TURNS = 64,

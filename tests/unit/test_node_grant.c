@@ -321,6 +321,37 @@ static void test_keys_differ_from_use_to_use(void **state)
 	bed_close(&bed);
 }
 
+/* Taken back before its BIND was posted: the key was told to the client, so it counts as used. */
+static void test_key_that_was_never_bound_is_not_given_again(void **state)
+{
+	enum {
+		COUNT = 100
+	};
+	struct bed_grant request = { .len_bytes = 64, .access = BED_ALL, .count = 1 };
+	struct bed_granted granted;
+	struct raw_client client;
+	struct raw_lane *lane;
+	uint32_t keys[COUNT];
+	struct bed bed;
+
+	bed_open(&bed, NULL);
+	raw_open(&client, &bed, 1000 * MS);
+	lane = raw_lane_open(&client, 1, 0);
+	for (int i = 0; i < COUNT; i++) {
+		request.head = (struct ptni_message){ .op = i & 1 ? BED_GRANT : BED_TAKE_BACK };
+		assert_int_equal(
+			raw_call(lane, &request, sizeof(request), &granted, sizeof(granted)), 0);
+		keys[i] = granted.window[0].rkey;
+		for (int j = 0; j < i; j++)
+			assert_int_not_equal(keys[i], keys[j]);
+	}
+	assert_int_equal(bed_info(&bed).windows, COUNT / 2);
+	assert_int_equal(raw_read(lane, keys[1], region(&client), NULL), 0);
+	assert_int_equal(raw_read(lane, keys[0], region(&client), NULL), IBV_WC_REM_ACCESS_ERR);
+	raw_close(&client);
+	bed_close(&bed);
+}
+
 static void test_ranges_outside_the_region_are_refused(void **state)
 {
 	struct bed bed;
@@ -461,6 +492,7 @@ int main(void)
 		cmocka_unit_test(test_repeated_call_of_an_ended_lease_fails),
 		cmocka_unit_test(test_answer_after_the_session_is_dropped),
 		cmocka_unit_test(test_keys_differ_from_use_to_use),
+		cmocka_unit_test(test_key_that_was_never_bound_is_not_given_again),
 		cmocka_unit_test(test_ranges_outside_the_region_are_refused),
 		cmocka_unit_test(test_withdraw_takes_a_range_and_says_when),
 		cmocka_unit_test(test_failed_bind_fails_the_request),
