@@ -55,8 +55,6 @@ int ptni_directory_refresh(struct ptni_hash_op *op);
  * changes the parent's entry retires the parent. */
 int ptni_directory_publish(struct ptni_hash_op *op, uint64_t parent, uint32_t suffix,
 			   uint64_t child0, uint64_t child1);
-/* Make sure that the directory points at this subtable or below it (H6). */
-int ptni_directory_link(struct ptni_hash_op *op, uint64_t entry);
 /* The epoch hook (worker.h). */
 int ptni_directory_hook(void *arg, struct ptn_worker *worker, unsigned node);
 

@@ -7,7 +7,7 @@
  *
  * Subtable: one block of the allocator, 64 + 192 * groups bytes.
  *
- *   words 0..7    | magic | ident | parent | sibling | successor | split | 0 | 0 |
+ *   words 0..7    | magic | ident | sibling | successor | split | 0 | 0 | 0 |
  *   group 0       | header | slot 1..7 || header | slot 1..7 || header | slot 1..7 |
  *   group 1       |      main 0        ||      overflow      ||      main 1        |
  *   ...            `---- combined, side 0 ----'
@@ -16,7 +16,7 @@
  *   A key may lie in two combined buckets, in different groups: a (its home) and b.
  *   header of a bucket: | frozen 1 | spilled 1 | 1 | 0.. | depth 6 | suffix 32 |  main buckets only: spilled
  *   ident  (immutable)  the same without flags: which hash suffix this subtable serves
- *   parent, sibling     entries, immutable; 0 in the first subtables
+ *   sibling             entry, immutable; 0 in the first subtables
  *   successor           0, then once and for all the entry of the child with suffix bit 0
  *   split               who is splitting, and a beat that shows that it goes on: | owner 40 | beat 24 |
  *
@@ -59,7 +59,6 @@ enum {
 enum ptni_subtable_word {
 	PTNI_SUB_MAGIC,
 	PTNI_SUB_IDENT,
-	PTNI_SUB_PARENT,
 	PTNI_SUB_SIBLING,
 	PTNI_SUB_SUCCESSOR,
 	PTNI_SUB_SPLIT,

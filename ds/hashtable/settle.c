@@ -38,9 +38,8 @@ int ptni_hash_descend(struct ptni_hash_op *op)
 	if (ptni_hash_entry_addr(op, child1, &addr) || ptni_entry_node(child1) != op->node)
 		return ptni_hash_corrupt(op, "a sibling that is none");
 	ret = ptni_directory_publish(op, parent, suffix, child0, child1);
-	/* A directory that cannot grow now (no memory) is behind, not wrong. */
-	if (ret && ret != -ENOMEM && ret != -EDQUOT)
-		return ret;
+	if (ret)
+		return ret; /* never at a child that the directory does not lead to: H6 */
 	ptni_directory_learn(&op->hash->directory, suffix, child0);
 	ptni_directory_learn(&op->hash->directory, suffix | 1u << depth, child1);
 	ptni_hash_aim_at(op, op->code >> depth & 1 ? child1 : child0);

@@ -3,14 +3,13 @@
  * Splitting a subtable: freeze every word, fork the frozen content into two children (table.h: H2, H6, H8).
  * Any number of clients may do this to the same subtable at the same time; each step may be repeated.
  *
- * 1. link       the directory must point at the subtable before it gets a successor (H6)
- * 2. make room  two children and, if need be, a directory piece are allocated before anything freezes, so that a
+ * 1. make room  two children and, if need be, a directory piece are allocated before anything freezes, so that a
  *               full node refuses the write that needed room and harms nobody else
- * 3. freeze     CAS w -> w|F, 62 words and a beat of the split word a doorbell, until none is left
- * 4. sort       READ the keys behind the committed words; the next bit of their hash says which child
- * 5. fork       same positions, so a child always has room; tentative words are left out (their insert's commit
+ * 2. freeze     CAS w -> w|F, 62 words and a beat of the split word a doorbell, until none is left
+ * 3. sort       READ the keys behind the committed words; the next bit of their hash says which child
+ * 4. fork       same positions, so a child always has room; tentative words are left out (their insert's commit
  *               fails); `spilled` is computed anew
- * 6. publish    CAS successor 0 -> child 0; who loses throws its children away
+ * 5. publish    CAS successor 0 -> child 0; who loses throws its children away
  */
 #include "ds/hashtable/table.h"
 
@@ -251,8 +250,6 @@ static uint64_t fork_head(const struct split *split, unsigned child, uint32_t in
 		return PTNI_SUBTABLE_MAGIC;
 	case PTNI_SUB_IDENT:
 		return ptni_header_word(split->depth + 1, split->suffix | child << split->depth);
-	case PTNI_SUB_PARENT:
-		return split->op->entry;
 	case PTNI_SUB_SIBLING:
 		return split->entry[!child];
 	default:
@@ -362,10 +359,8 @@ static void throw_away(struct split *split)
 static int run_steps(struct split *split)
 {
 	struct ptni_hash_op *op = split->op;
-	int ret = ptni_directory_link(op, op->entry);
+	int ret = make_room(split);
 
-	if (!ret)
-		ret = make_room(split);
 	if (!ret)
 		ret = ptni_hash_copy(op, op->addr, split->scratch->word, 8 * (size_t)split->words);
 	if (!ret)

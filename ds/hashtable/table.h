@@ -45,8 +45,9 @@
  *      ends (it is pinned; worker.h). A word expected from the cache: ptni_slot_blind_ok().
  *  H6  A subtable is unlinked by the one CAS that changes the directory entry that points at it; the winner
  *      retires it after it has counted up `changes`. The epoch hook re-reads the directory when that moved,
- *      so when the session reports an epoch no cache of it leads to what was retired before. A successor is set only
- *      on a subtable that the directory points at (or pointed at), so entries only go from a subtable to its child.
+ *      so when the session reports an epoch no cache of it leads to what was retired before. Nobody aims at a child
+ *      before the directory leads to it, so what gets a successor is in the directory, and an entry goes from a
+ *      subtable to its child and nowhere else.
  *  H7  `deeper wins`: a cached entry is replaced only by one of greater depth, so late news cannot bring back an old
  *      subtable.
  *

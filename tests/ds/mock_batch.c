@@ -210,7 +210,7 @@ static void show_sibling(struct mock_world *world, unsigned n, uint64_t addr)
 	uint64_t offset_mask = (UINT64_C(1) << 36) - 1;
 
 	if (block && block->shown && ((uint64_t *)addr)[0] >> 32 == 0x53554800) {
-		uint64_t sibling = ((uint64_t *)addr)[3] & offset_mask;
+		uint64_t sibling = ((uint64_t *)addr)[2] & offset_mask;
 		struct mock_block *other =
 			mock_block_find(world, n, (uint64_t)world->node[n].region + (sibling << 4));
 
@@ -228,7 +228,7 @@ static bool may_point(struct mock_world *world, unsigned n, uint64_t addr)
 	if (!block || *(uint64_t *)block->addr >> 32 != 0x53554800)
 		return true;
 	index = (addr - block->addr) / 8;
-	return index == 4 || (index >= 8 && index % 8);
+	return index == 3 || (index >= 8 && index % 8);
 }
 
 static void execute_cas(struct mock_world *world, unsigned n, struct ibv_send_wr *wr, uint64_t *old)

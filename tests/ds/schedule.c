@@ -360,6 +360,19 @@ static void work_after(struct run *run)
 	assert_int_equal(check.tentative, 0);
 }
 
+/* Nothing else happens first: adoption alone clears away what the dead left. */
+static void adopt_at_once(struct run *run)
+{
+	reset_table(run->after, run->after_hash);
+	mock_adopt(run->world, run->after);
+	hash_check(run->world, &check);
+	assert_int_equal(check.leaked, 0);
+	assert_true(!check.tentative || check.frozen);
+	schedule_explain(run, &check);
+	for (int i = 0; i < 4; i++)
+		mock_epoch(run->world);
+}
+
 static void run_all(struct run *run)
 {
 	for (unsigned i = 0; i < run->actors; i++)
@@ -370,12 +383,14 @@ static void run_all(struct run *run)
 unsigned long schedule_crash(const struct schedule *schedule)
 {
 	static struct run run;
+	bool adopt = false;
 
 	prepare(&run, schedule);
 	run.action = MOCK_DIE;
-	for (run.hit = 0;; run.hit++) {
+	for (run.hit = 0;; run.hit += !adopt) {
 		bool died;
 
+		adopt = !adopt; /* each death twice */
 		run_open(&run);
 		run.world->before = strike;
 		run.world->before_arg = &run;
@@ -385,6 +400,9 @@ unsigned long schedule_crash(const struct schedule *schedule)
 		died = mock_client_dead(run.actor[0].client);
 		hash_check(run.world, &check);
 		schedule_explain(&run, &check);
+		if (adopt)
+			adopt_at_once(&run);
+		hash_check(run.world, &check);
 		work_after(&run);
 		run_close(&run);
 		if (!died)

@@ -130,6 +130,21 @@ static void split__beside(void **state)
 		}
 }
 
+/* H3: what a cache still leads to after a split may have changed in the child. */
+static void split__before_a_warm_get(void **state)
+{
+	run(SCENARIO(.name = "insert that splits + update, warm gets", .fill = 27, .present = 2,
+		     .preemptions = 2, .warm = true,
+		     .act = { { { ACT_INSERT, 0, 9 }, { ACT_UPDATE, 1, 8 }, { ACT_GET, 1, 0 } },
+			      { { ACT_GET, 1, 0 }, { ACT_GET, 1, 0 } } }),
+	    200);
+	run(SCENARIO(.name = "insert that splits + delete, warm gets", .fill = 27, .present = 2,
+		     .preemptions = 2, .warm = true,
+		     .act = { { { ACT_INSERT, 0, 9 }, { ACT_DELETE, 1, 0 } },
+			      { { ACT_GET, 1, 0 }, { ACT_UPDATE, 1, 3 } } }),
+	    200);
+}
+
 /* H8: two that split the same subtable, and one more that writes. */
 static void split__by_two(void **state)
 {
@@ -150,6 +165,7 @@ int main(void)
 		cmocka_unit_test(update__of_one_key),
 		cmocka_unit_test(get__beside_writers),
 		cmocka_unit_test(split__beside),
+		cmocka_unit_test(split__before_a_warm_get),
 		cmocka_unit_test(split__by_two),
 	};
 
