@@ -9,7 +9,8 @@
  * a block that is not reachable was never published or has been unlinked. In the second case its
  * unlinker may still be about to set its free bit. Once the horizon has passed the scan's tag every
  * such bit has been set (frees.c, 2), so then the words are read and cleared, and only then the blocks
- * become free: a late bit cannot hit the next user of a block.
+ * become free: a late bit cannot hit the next user of a block. A slab in which the scan found nothing
+ * unreachable has nothing to wait for. One that waits asks for the epoch: nobody else may need it.
  *
  * The adopter dies at any point: the chunk is an orphan again and the next adopter begins anew.
  * Nothing of the scan is kept in remote memory.
@@ -112,17 +113,29 @@ static int slab_finish(struct ptni_view *view, struct ptni_heap *heap, struct pt
 	return ret;
 }
 
+static bool slab_ready(const struct ptni_owned_slab *slab, uint64_t horizon)
+{
+	return !ptni_slab_tag(slab) || horizon > slab->scan_tag;
+}
+
 /* A slab with something to do now: to be scanned, or scanned with its grace period over. */
 static struct ptni_owned_slab *slab_pick(struct ptni_view *view, struct ptni_heap *heap)
 {
 	struct ptni_owned_slab *slab;
 	struct ptni_epochs epochs;
+	bool waits = false;
 
 	ptni_view_epochs(view, &epochs);
-	cds_list_for_each_entry(slab, &heap->all, all_link)
-		if (slab->held & PTNI_HELD_SCAN &&
-		    (slab->scanned < heap->layout.blocks || epochs.horizon > slab->scan_tag))
+	cds_list_for_each_entry(slab, &heap->all, all_link) {
+		if (!(slab->held & PTNI_HELD_SCAN))
+			continue;
+		if (slab->scanned < heap->layout.blocks || slab_ready(slab, epochs.horizon))
 			return slab;
+		waits = true;
+	}
+	if (waits)
+		ptni_client_want_epoch(view->client, view->space->node,
+				       ptni_heap_limbo_bytes(heap) + 1);
 	return NULL;
 }
 

@@ -351,6 +351,52 @@ static void adoption_survives_the_adopter(void **state)
 	alloc_bed_run(NULL, adopter_dies_body);
 }
 
+/* --- nothing but live blocks ------------------------------------------------------------------ */
+
+/*
+ * A slab in which everything is reachable leaves nothing in limbo, so no garbage makes the epoch move.
+ * Its adoption ends all the same, and so does that of the slabs behind it.
+ */
+static void all_live_body(struct alloc_bed *bed)
+{
+	struct ptni_space_usage usage;
+	struct ptni_space *a, *b;
+	struct ptni_block block;
+
+	alloc_bed_client(bed, 0);
+	a = space_open(bed, 0);
+	table_fill(bed->worker[0], a);
+	alloc_bed_client(bed, 1);
+	b = space_open(bed, 1);
+	bed->asleep[0] = true;
+	alloc_bed_pass(bed, 2000 * MS);
+	for (int i = 0; i < 8000 && orphans(bed); i++) {
+		assert_int_equal(block_alloc(bed->worker[1], b, &block), 0);
+		assert_true(table_find(block.addr) < 0);
+		if (i % 20 == 0)
+			alloc_bed_pass(bed, 2 * MS);
+	}
+	assert_int_equal(orphans(bed), 0);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(ptni_space_trim(bed->worker[1], b), 0);
+		alloc_bed_epochs(bed);
+	}
+	ptni_space_usage(bed->worker[1], b, &usage);
+	assert_int_equal(usage.adopting, 0);
+	ptni_space_close(b);
+	alloc_bed_client_close(bed, 1);
+	bed->asleep[0] = false;
+	ptni_space_close(a);
+	alloc_bed_client_close(bed, 0);
+}
+
+static void adoption_ends_without_garbage(void **state)
+{
+	struct ptn_node_options options = { .memory_bytes = 32 << 20 };
+
+	alloc_bed_run(&options, all_live_body);
+}
+
 /* --- leaving in good order -------------------------------------------------------------------- */
 
 static void leave_body(struct alloc_bed *bed)
@@ -393,6 +439,7 @@ int main(void)
 		cmocka_unit_test(dead_chunks_go_back),
 		cmocka_unit_test(late_free_bit_hits_nobody),
 		cmocka_unit_test(adoption_survives_the_adopter),
+		cmocka_unit_test(adoption_ends_without_garbage),
 		cmocka_unit_test(worker_leaves_nothing_but_live_blocks),
 	};
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What happens when a node, a quota or an extent is too small. */
+/* When a node, a quota or an extent is too small; and without protection. */
 #include "tests/support/space_use.h"
+
+#define MS ALLOC_BED_MS
 
 enum {
 	MANY = 5000
@@ -108,12 +110,51 @@ static void blocks_longer_than_an_extent_are_refused(void **state)
 	alloc_bed_run(NULL, too_long_body);
 }
 
+/* Benchmarks' mode: the same calls, one window for everything, nothing granted. */
+static void unprotected_body(struct alloc_bed *bed)
+{
+	struct ptn_client_options options = { .unprotected = 1 };
+	struct ptn_memory *memory;
+	struct ptni_space *space;
+	struct ptni_block block;
+	uint64_t value, windows;
+
+	assert_int_equal(alloc_bed_try_client(bed, 0, &options), 0);
+	windows = alloc_bed_info(bed).windows;
+	space = space_open(bed, 0, PTNI_SPACE_CREATE);
+	for (int i = 0; i < 3000; i++) {
+		block = block_alloc(bed->worker[0], space, 500);
+		assert_int_equal(word_write(bed->worker[0], &block, (uint64_t)i), 0);
+		assert_int_equal(word_use(bed->worker[0], space, block.addr, NULL, 0, &value), 0);
+		assert_int_equal(value, i);
+		block_retire(bed->worker[0], space, &block);
+	}
+	assert_int_equal(ptn_memory_alloc(bed->worker[0], 0, 100, 5 * MS, &memory), 0);
+	assert_int_equal(ptn_memory_write(memory, 0, &value, 8), 0);
+	assert_int_equal(alloc_bed_info(bed).windows, windows);
+	alloc_bed_pass(bed, 20 * MS);
+	assert_int_equal(ptn_memory_write(memory, 0, &value, 8), PTN_E_LEASE_EXPIRED);
+	assert_int_equal(ptn_memory_free(memory), 0);
+	trim(bed, bed->worker[0], space);
+	assert_int_equal(held(bed->worker[0], space), 65536);
+	ptni_space_close(space);
+	alloc_bed_client_close(bed, 0);
+}
+
+static void unprotected_clients_use_one_window(void **state)
+{
+	struct ptn_node_options options = { .allow_unprotected = 1 };
+
+	alloc_bed_run(&options, unprotected_body);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(full_node_says_so_and_recovers),
 		cmocka_unit_test(quota_counts_chunks),
 		cmocka_unit_test(blocks_longer_than_an_extent_are_refused),
+		cmocka_unit_test(unprotected_clients_use_one_window),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
