@@ -198,6 +198,11 @@ static int report_write(struct ptn_worker *keeper, struct ptni_session *session,
 	return ret;
 }
 
+int ptni_epoch_learn(struct ptn_worker *keeper, struct ptni_session *session)
+{
+	return status_read(keeper, session);
+}
+
 int ptni_epoch_turn(struct ptn_worker *keeper, struct ptni_session *session)
 {
 	int ret = status_read(keeper, session);

@@ -301,6 +301,8 @@ static int leases_begin(struct ptni_keeper *keeper)
 		ret = extend(keeper->worker, session);
 		if (!ret)
 			extended(session, ret, ptni_worker_clock(keeper->worker));
+		if (!ret)
+			ret = ptni_epoch_learn(keeper->worker, session);
 	}
 	return ret == PTN_E_LEASE_EXPIRED ? PTN_E_SESSION_FENCED : ret;
 }

@@ -285,30 +285,6 @@ static void set_params(struct ptn_hash *hash, const struct ptni_space_params *pa
 	hash->root = ptni_space_root(hash->space[0]);
 }
 
-/*
- * A client that has just connected may not know the node's epoch yet. What it retired now would carry a
- * tag of long ago.
- */
-static int await_epochs(struct ptn_worker *worker, struct ptn_hash *hash)
-{
-	struct ptni_hash_op op;
-	int ret = ptni_hash_op_begin(&op, worker, hash, NULL, 0);
-
-	if (ret)
-		return ret;
-	for (unsigned i = 0, turn = 0; i < hash->node_count && !ret;) {
-		struct ptni_epochs epochs;
-
-		ptni_client_epochs(hash->client, i, &epochs);
-		if (epochs.epoch)
-			i++;
-		else
-			ret = ptni_hash_pause(&op, turn++);
-	}
-	ptni_hash_op_end(&op);
-	return ret;
-}
-
 static int open_table(struct ptn_worker *worker, const char *name,
 		      const struct ptn_hash_options *options, const struct ptni_hash_params *wanted,
 		      struct ptn_hash *hash)
@@ -329,9 +305,7 @@ static int open_table(struct ptn_worker *worker, const char *name,
 	if (ret)
 		return ret;
 	hash->hooked = true;
-	ret = await_epochs(worker, hash);
-	if (!ret)
-		ret = make(worker, hash, (uint32_t)params.word[PARAM_SUBTABLES]);
+	ret = make(worker, hash, (uint32_t)params.word[PARAM_SUBTABLES]);
 	for (unsigned i = 0; i < hash->node_count && !ret; i++)
 		ptni_space_set_live(hash->space[i], ptni_hash_live, &hash->home[i]);
 	return ret;

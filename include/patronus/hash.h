@@ -78,6 +78,9 @@ PTN_API int ptn_hash_multi_get(struct ptn_worker *worker, struct ptn_hash *hash,
  * once; keys that come or go meanwhile may be. `cursor` starts at 0 and is kept between calls, so a walk can be
  * bounded and resumed: at most about `limit` visits a call. Returns 1 while there is more, 0 at the end,
  * a negative error, or what visit returned if that was not 0.
+ * A walk that `visit` stopped goes on with the same cursor where the last whole step began, so it may meet
+ * some keys again. `visit` runs inside an operation, which holds back the re-use of memory: it is to be short
+ * against the session's term, and may use the table itself, but for values of more than 32 KiB.
  */
 typedef int (*ptn_hash_visit_fn)(void *arg, const void *key, size_t key_len_bytes,
 				 const void *value, size_t value_len_bytes);

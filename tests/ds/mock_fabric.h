@@ -73,6 +73,7 @@ struct mock_world {
 	uint64_t steps; /* verbs executed */
 	bool fibers; /* suspend before every verb */
 	bool sliced; /* READs word by word: a step each */
+	bool corrupt; /* the table's bytes were tampered with: anything may be retired or changed */
 	uint64_t memory_limit; /* of a node; 0 = all */
 	/* before every verb; NULL = go */
 	enum mock_action (*before)(struct mock_world *world, struct ptn_client *client, void *arg);

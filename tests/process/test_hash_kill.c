@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Four client processes work on one table in shared memory; one of them is killed again and again at random
- * moments and started anew. H8 and H9 of ds/hashtable/table.h, between real processes:
+ * moments and started anew, or put to sleep until its lease is over.
+ * H8 and H9 of ds/hashtable/table.h, between real processes:
  *
  *   - every value that is read is whole, and no older than what its writer had been told was done before
  *     the read began, and no newer than what its writer had begun when the read ended;
@@ -47,8 +48,10 @@ enum {
 	OWN_KEYS = 12000,
 	HOT_KEYS = 16,
 	KILLS = 20,
+	SLEEPS = 3,
+	LAPSED = 4, /* exit status of a client whose session was ended */
 	/* sanitized code is slow, and an operation may take seven eighths of a term */
-	TERM_MS = PTNI_ASAN || PTNI_TSAN ? 5000 : 300,
+	TERM_MS = PTNI_ASAN || PTNI_TSAN ? 5000 : 500,
 	SLACK_MS = 10,
 };
 
@@ -116,8 +119,11 @@ static void account(struct worker *worker, uint64_t took_ns)
 	raise_to(&worker->own->stall_ns, took_ns > delay_ns ? took_ns - delay_ns : 0);
 }
 
+/* Who slept past the lease learns that from the next operation, which may or may not have been done. */
 static void give_up(struct worker *worker, int error, int where)
 {
+	if (ptn_error_scope(error) == PTN_SCOPE_NODE || ptn_error_scope(error) == PTN_SCOPE_LEASE)
+		_exit(LAPSED);
 	atomic_store(&worker->own->where, where);
 	atomic_store(&worker->own->error, error ? error : -EPROTO);
 	_exit(3);
@@ -351,7 +357,25 @@ static void kill_first(struct stage *stage, struct ptni_rng *rng)
 	start(stage, 0);
 }
 
-static void run_clients(struct stage *stage, unsigned kills)
+/* Stopped for three terms, in the middle of whatever it does, then let go on. */
+static void put_first_to_sleep(struct stage *stage, struct ptni_rng *rng)
+{
+	int status;
+
+	await_ready(stage, 0);
+	wait_ms(10 + (unsigned)ptni_rng_below(rng, 50));
+	kill(stage->pid[0], SIGSTOP);
+	wait_ms(3 * TERM_MS);
+	must_be_well(stage);
+	kill(stage->pid[0], SIGCONT);
+	assert_int_equal(waitpid(stage->pid[0], &status, 0), stage->pid[0]);
+	must_be_well(stage);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), LAPSED);
+	start(stage, 0);
+}
+
+static void run_clients(struct stage *stage, unsigned kills, unsigned sleeps)
 {
 	struct ptni_rng rng;
 	uint64_t begin_ns, ops;
@@ -366,7 +390,9 @@ static void run_clients(struct stage *stage, unsigned kills)
 	ops = ops_of_others(stage);
 	for (unsigned i = 0; i < kills; i++)
 		kill_first(stage, &rng);
-	if (!kills)
+	for (unsigned i = 0; i < sleeps; i++)
+		put_first_to_sleep(stage, &rng);
+	if (!kills && !sleeps)
 		wait_ms(1500);
 	seconds = (double)(ptni_clock_now_ns() - begin_ns) / 1e9;
 	ops = ops_of_others(stage) - ops;
@@ -379,8 +405,8 @@ static void run_clients(struct stage *stage, unsigned kills)
 		must_be_well(stage);
 		assert_int_equal(status, 0);
 	}
-	print_message("%u kills in %.1f s: the other three did %.0f operations/s\n", kills, seconds,
-		      (double)ops / seconds);
+	print_message("%u kills, %u sleeps in %.1f s: the other three did %.0f operations/s\n",
+		      kills, sleeps, seconds, (double)ops / seconds);
 }
 
 static void report(const struct stage *stage)
@@ -493,12 +519,12 @@ static void drop_table(struct stage *stage)
 	}
 }
 
-static void run_with(unsigned kills)
+static void run_with(unsigned kills, unsigned sleeps)
 {
 	struct stage stage;
 
 	stage_open(&stage);
-	run_clients(&stage, kills);
+	run_clients(&stage, kills, sleeps);
 	report(&stage);
 	for (unsigned i = 1; i < CLIENTS; i++)
 		assert_in_range(atomic_load(&stage.log->client[i].stall_ns), 0,
@@ -510,12 +536,18 @@ static void run_with(unsigned kills)
 
 static void clients__undisturbed(void **state)
 {
-	run_with(0);
+	run_with(0, 0);
 }
 
 static void clients__one_killed_twenty_times(void **state)
 {
-	run_with(KILLS);
+	run_with(KILLS, 0);
+}
+
+/* Its lease ended while it slept: it is told so, and nothing that it had begun lands any more. */
+static void clients__one_sleeps_past_its_lease(void **state)
+{
+	run_with(0, SLEEPS);
 }
 
 int main(int argc, char **argv)
@@ -523,6 +555,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(clients__undisturbed),
 		cmocka_unit_test(clients__one_killed_twenty_times),
+		cmocka_unit_test(clients__one_sleeps_past_its_lease),
 	};
 
 	if (argc == 5 && !strcmp(argv[1], "client"))

@@ -331,6 +331,31 @@ static void open__as_asked(void **state)
 	bed_close(&bed);
 }
 
+/* A client knows the node's epoch before its first operation: what that retires is tagged by it. */
+static void open__knows_the_epoch(void **state)
+{
+	struct ptn_client_options options = { .size = sizeof(options),
+					      .manual_keeper = 1,
+					      .term_ns = 20000000000 };
+	struct ptn_client *client;
+	struct ptn_worker *worker;
+	struct ptni_epochs epochs;
+	struct ptn_hash *hash;
+	struct bed bed;
+
+	bed_open(&bed);
+	assert_int_equal(ptn_client_open(&address, 1, &options, &client), 0);
+	ptni_client_epochs(client, 0, &epochs);
+	assert_true(epochs.epoch >= 1);
+	assert_int_equal(ptn_worker_open(client, &worker), 0);
+	assert_int_equal(ptn_hash_open(worker, "t", NULL, &hash), 0);
+	assert_int_equal(ptn_hash_put(worker, hash, "k", 1, "v", 1), 0);
+	ptn_hash_close(hash);
+	ptn_worker_close(worker);
+	assert_int_equal(ptn_client_close(client), 0);
+	bed_close(&bed);
+}
+
 /* --- fibers ------------------------------------------------------------------------------------------------ */
 
 enum {
@@ -389,6 +414,7 @@ int main(void)
 		cmocka_unit_test(growth__keeps_every_key),
 		cmocka_unit_test(updates__reuse_memory),
 		cmocka_unit_test(open__as_asked),
+		cmocka_unit_test(open__knows_the_epoch),
 		cmocka_unit_test(fibers__share_a_worker),
 	};
 
