@@ -2,7 +2,7 @@
 # Everything comes from Debian; the reason for each:
 #   libibverbs     the verbs structs and inline calls that the whole data path speaks
 #   xxHash         key hash and block checksum (header only, inlined)
-#   liburcu        per-process caches of directories, read without locks
+#   liburcu        intrusive lists of the node and the allocator
 #   Boost.Context  the fiber switch, two C-callable assembly routines, linked statically
 #   cmocka         unit tests
 find_package(PkgConfig REQUIRED)
