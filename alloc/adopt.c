@@ -94,6 +94,8 @@ static int slab_scan(struct ptni_view *view, struct ptni_heap *heap, struct ptni
 		slab->scanned = index + 1;
 		slab->scan_tag = epochs.epoch + 1;
 	}
+	if (slab->scanned == heap->layout.blocks)
+		ptni_slab_scanned(heap, slab);
 	return (int)budget;
 }
 
@@ -118,25 +120,26 @@ static bool slab_ready(const struct ptni_owned_slab *slab, uint64_t horizon)
 	return !ptni_slab_tag(slab) || horizon > slab->scan_tag;
 }
 
-/* A slab with something to do now: to be scanned, or scanned with its grace period over. */
+static struct ptni_owned_slab *first_of(struct cds_list_head *list)
+{
+	return cds_list_empty(list) ? NULL :
+				      cds_list_entry(list->next, struct ptni_owned_slab, scan_link);
+}
+
+/* A slab with something to do now: its grace period is over (tags only grow along the list), or it is
+ * to be scanned. */
 static struct ptni_owned_slab *slab_pick(struct ptni_view *view, struct ptni_heap *heap)
 {
-	struct ptni_owned_slab *slab;
+	struct ptni_owned_slab *grace = first_of(&heap->grace), *scan = first_of(&heap->scan);
 	struct ptni_epochs epochs;
-	bool waits = false;
 
 	ptni_view_epochs(view, &epochs);
-	cds_list_for_each_entry(slab, &heap->all, all_link) {
-		if (!(slab->held & PTNI_HELD_SCAN))
-			continue;
-		if (slab->scanned < heap->layout.blocks || slab_ready(slab, epochs.horizon))
-			return slab;
-		waits = true;
-	}
-	if (waits)
+	if (grace && slab_ready(grace, epochs.horizon))
+		return grace;
+	if (grace && !scan)
 		ptni_client_want_epoch(view->client, view->space->node,
 				       ptni_heap_limbo_bytes(heap) + 1);
-	return NULL;
+	return scan;
 }
 
 int ptni_adopt_step(struct ptni_view *view, struct ptni_heap *heap, uint32_t blocks)

@@ -15,6 +15,8 @@ void ptni_heap_init(struct ptni_heap *heap, const struct ptni_slab_layout *layou
 	CDS_INIT_LIST_HEAD(&heap->all);
 	CDS_INIT_LIST_HEAD(&heap->chunks);
 	CDS_INIT_LIST_HEAD(&heap->empty);
+	CDS_INIT_LIST_HEAD(&heap->scan);
+	CDS_INIT_LIST_HEAD(&heap->grace);
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */
@@ -101,6 +103,8 @@ static void slab_join(struct ptni_heap *heap, struct ptni_owned_chunk *chunk,
 	cds_list_add_tail(&slab->all_link, &heap->all);
 	heap->slabs++;
 	heap->held += slab->held != 0;
+	if (slab->held & PTNI_HELD_SCAN)
+		cds_list_add_tail(&slab->scan_link, &heap->scan);
 	heap->blocks += heap->layout.blocks;
 	heap->blocks_free += slab->free_count;
 	if (slab_whole(heap, slab))
@@ -149,6 +153,8 @@ static void slab_leave(struct ptni_heap *heap, struct ptni_owned_slab *slab)
 		cds_list_del(&slab->partial_link);
 	if (slab->in_limbo)
 		cds_list_del(&slab->limbo_link);
+	if (slab->held & PTNI_HELD_SCAN)
+		cds_list_del(&slab->scan_link);
 	cds_list_del(&slab->all_link);
 	heap->slabs--;
 	if (heap->sweep_left > heap->slabs)
@@ -317,9 +323,17 @@ void ptni_slab_hold(struct ptni_heap *heap, struct ptni_owned_slab *slab, enum p
 {
 	uint8_t held = (uint8_t)(on ? slab->held | why : slab->held & ~why);
 
+	if (slab->held & ~held & PTNI_HELD_SCAN)
+		cds_list_del(&slab->scan_link);
 	heap->held = heap->held + (held != 0) - (slab->held != 0);
 	slab->held = held;
 	slab_place(heap, slab);
+}
+
+void ptni_slab_scanned(struct ptni_heap *heap, struct ptni_owned_slab *slab)
+{
+	cds_list_del(&slab->scan_link);
+	cds_list_add_tail(&slab->scan_link, &heap->grace);
 }
 
 uint64_t ptni_slab_tag(const struct ptni_owned_slab *slab)

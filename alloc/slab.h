@@ -7,6 +7,7 @@
  *     current ── slab ── word of 64 blocks being handed out (held in heap->bits)
  *     partial ── slabs with free blocks        limbo ── slabs with blocks in limbo, oldest first
  *     all     ── every slab, for sweeps        empty ── chunks whose every block is free
+ *     scan    ── adopted, not all asked about  grace ── adopted, asked about, oldest first
  *
  *   block   FREE ──take──► USED ──retire──► YOUNG ──► OLD ── horizon > tag ──► FREE
  *             ◄──cancel──┘        (two generations of limbo a slab, a tag each)
@@ -44,7 +45,7 @@ struct ptni_owned_slab {
 	uint8_t held; /* why it is neither promoted nor allocated from: PTNI_HELD_* */
 	uint32_t scanned; /* blocks that the adopter has asked about */
 	uint64_t scan_tag; /* when the last of them was */
-	struct cds_list_head partial_link, limbo_link, all_link;
+	struct cds_list_head partial_link, limbo_link, all_link, scan_link;
 	uint64_t bits[];
 };
 
@@ -79,7 +80,7 @@ struct ptni_heap {
 	struct ptni_owned_slab *current;
 	/* the rest */
 	struct ptni_slab_layout layout;
-	struct cds_list_head partial, limbo, all, chunks, empty;
+	struct cds_list_head partial, limbo, all, chunks, empty, scan, grace;
 	uint64_t blocks, blocks_free, blocks_limbo; /* blocks_free counts what is in `bits` too */
 	uint64_t taken; /* since the last full sweep */
 	uint64_t sweep_found; /* blocks in limbo when the sweep began */
@@ -126,6 +127,8 @@ void ptni_slab_collect(struct ptni_heap *heap, struct ptni_owned_slab *slab, uin
 		       uint64_t bits, uint64_t tag);
 void ptni_slab_hold(struct ptni_heap *heap, struct ptni_owned_slab *slab, enum ptni_held why,
 		    bool on);
+/* All blocks of an adopted slab were asked about. */
+void ptni_slab_scanned(struct ptni_heap *heap, struct ptni_owned_slab *slab);
 /* The latest tag that blocks of the slab wait for; 0 = none waits. */
 uint64_t ptni_slab_tag(const struct ptni_owned_slab *slab);
 /* Free what the horizon has passed, of at most `budget` slabs. Returns blocks freed. */
