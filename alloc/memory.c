@@ -81,6 +81,7 @@ static uint32_t tag_of(const struct ptn_memory *memory)
 /* A refused request granted nothing; one whose fate is unknown may have used the tag. */
 static void memory_unmake(struct ptn_memory *memory, bool granted)
 {
+	ptni_lease_end(&memory->lease);
 	if (memory->own_window && !granted)
 		ptni_window_release(memory->own_window);
 	free(memory);
@@ -184,16 +185,12 @@ static int batch_end(struct ptn_memory *memory, struct ptni_batch *batch)
 {
 	uint64_t deadline_ns =
 		atomic_load_explicit(&memory->lease.deadline_ns, memory_order_acquire);
-	int ret;
 
 	/* The region's own window has no deadline; the lease has, protected or not. */
 	if (ptni_worker_now_ns(memory->worker) >= deadline_ns)
-		return ptni_worker_fail(memory->worker, PTN_E_LEASE_EXPIRED, "using leased memory");
-	ret = ptni_batch_run(batch);
-	/* Refused by the NIC although our clock allowed it: the node has ended the lease. */
-	return ret == -EACCES ? ptni_worker_fail(memory->worker, PTN_E_LEASE_EXPIRED,
-						 "the node has ended the lease") :
-				ret;
+		return ptni_worker_fail(memory->worker, ptni_deadline_error(deadline_ns),
+					"using leased memory");
+	return ptni_batch_run(batch);
 }
 
 static int transfer(struct ptn_memory *memory, uint64_t offset, void *in, const void *out,

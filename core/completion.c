@@ -64,6 +64,13 @@ static struct ptni_lane *lane_of(struct ptn_worker *worker, uint64_t wr_id)
 	return ours && (uint16_t)lane->generation == (uint16_t)(wr_id >> 40) ? lane : NULL;
 }
 
+static void revoked(struct ptn_worker *worker, const struct ptni_lane *lane,
+		    const struct ptni_revoked *message)
+{
+	PTNI_COUNT(worker->counters, lease_revocations);
+	ptni_lease_revoked(worker->peer[lane->node], message);
+}
+
 static void received(struct ptni_lane *lane, unsigned buffer, uint32_t len_bytes)
 {
 	const uint8_t *bytes = lane->recv_memory + (size_t)buffer * PTNI_MESSAGE_MAX;
@@ -84,7 +91,7 @@ static void received(struct ptni_lane *lane, unsigned buffer, uint32_t len_bytes
 	else if (head.op == PTNI_OP_SHADOW)
 		ptni_window_shadow(lane, (const struct ptni_shadow *)bytes);
 	else if (head.op == PTNI_OP_REVOKED && len_bytes == sizeof(struct ptni_revoked))
-		PTNI_COUNT(worker->counters, lease_revocations);
+		revoked(worker, lane, (const struct ptni_revoked *)bytes);
 	else
 		PTNI_COUNT(worker->counters, rpc_malformed);
 }

@@ -93,7 +93,7 @@ static void extended(struct ptni_session *session, int ret, uint64_t now_ns)
 	uint64_t deadline_ns =
 		atomic_load_explicit(&session->lease.deadline_ns, memory_order_relaxed);
 
-	if (ret == PTN_E_LEASE_EXPIRED) {
+	if (ret == PTN_E_LEASE_EXPIRED || ret == PTN_E_LEASE_REVOKED) {
 		ptni_session_fail(session, PTN_E_SESSION_FENCED, "its lease was closed");
 		return;
 	}
@@ -304,7 +304,7 @@ static int leases_begin(struct ptni_keeper *keeper)
 		if (!ret)
 			ret = ptni_epoch_learn(keeper->worker, session);
 	}
-	return ret == PTN_E_LEASE_EXPIRED ? PTN_E_SESSION_FENCED : ret;
+	return ptn_error_scope(ret) == PTN_SCOPE_LEASE ? PTN_E_SESSION_FENCED : ret;
 }
 
 int ptni_keeper_open(struct ptn_client *client, uint64_t deadline_ns)

@@ -64,6 +64,7 @@ static void renew(struct ptni_lane *lane)
 	lane->sq_used = lane->recvs = lane->sends = 0;
 	lane->sends_free = (1u << PTNI_LANE_SENDS) - 1;
 	lane->prepared = lane->answered = lane->go_sent = false;
+	atomic_store_explicit(&lane->lost, false, memory_order_relaxed);
 }
 
 int ptni_lane_init(struct ptni_lane *lane, struct ptn_worker *worker, struct ptni_session *session,
@@ -233,9 +234,25 @@ void ptni_lane_step(struct ptni_lane *lane, uint64_t now_ns)
 		 (before == PTNI_LANE_DRAINED && ptni_lane_state(lane) == PTNI_LANE_IDLE));
 }
 
+/*
+ * It concerns this life of the lane: the node says LOST before it answers the CLOSE that every new life waits
+ * for. In a state other than these two the worker has noticed already.
+ */
+static void lost(struct ptni_lane *lane)
+{
+	enum ptni_lane_state state = ptni_lane_state(lane);
+
+	if (state != PTNI_LANE_READY && state != PTNI_LANE_CONNECTED)
+		return;
+	atomic_store_explicit(&lane->lost, true, memory_order_relaxed);
+	atomic_store_explicit(&lane->worker->chores, true, memory_order_release);
+}
+
 void ptni_lane_answer(struct ptni_lane *lane, const struct ptni_lane_addr *message)
 {
-	if (message->op == PTNI_LANE_CLOSED) {
+	if (message->op == PTNI_LANE_LOST) {
+		lost(lane);
+	} else if (message->op == PTNI_LANE_CLOSED) {
 		atomic_store_explicit(&lane->closed_generation,
 				      atomic_load_explicit(&lane->closing_generation,
 							   memory_order_relaxed),
@@ -318,7 +335,11 @@ void ptni_lane_chore(struct ptni_lane *lane)
 {
 	enum ptni_lane_state state = ptni_lane_state(lane);
 
-	if (state == PTNI_LANE_FAILED) {
+	if ((state == PTNI_LANE_READY || state == PTNI_LANE_CONNECTED) &&
+	    atomic_load_explicit(&lane->lost, memory_order_relaxed)) {
+		(void)ops_of(lane)->qp_error(lane->qp);
+		ptni_lane_break(lane, IBV_WC_RETRY_EXC_ERR, 0, "nothing: the node's end failed");
+	} else if (state == PTNI_LANE_FAILED) {
 		(void)ops_of(lane)->qp_reset(lane->qp);
 		state_set(lane, PTNI_LANE_DRAINED);
 		ptni_client_wake_keeper(lane->worker->client);

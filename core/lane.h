@@ -21,6 +21,11 @@
  * 2. Every request on a lane completes, with success or an error: it is not counted out before.
  * 3. A lane comes back under the same index with another stamp, so that no key, message or completion of
  *    its former life passes for one of the new.
+ * 4. A spare that fails is replaced before it is needed. Whatever kills the node's end, the node sees it at
+ *    its own receives and says PTNI_LANE_LOST on the channel; the keeper takes that and flags the lane, the
+ *    worker's next operation or wait takes it down, and control builds it anew while the other lanes serve.
+ *    What fails at our own end flushes our receives: the worker's next poll sees it. A worker that does
+ *    nothing is not helped before it does something, since only its own thread may touch its queue.
  */
 #ifndef PTNI_LANE_H
 #define PTNI_LANE_H
@@ -56,6 +61,7 @@ struct ptni_lane {
 	struct ptni_session *session;
 	struct ibv_qp *qp;
 	_Atomic uint32_t state;
+	_Atomic bool lost; /* the node's end has failed: set by control, acted on by the worker */
 	uint16_t node;
 	uint8_t index;
 	bool refused; /* the responder refused a request: what followed was not executed */
@@ -83,7 +89,7 @@ void ptni_lane_fini(struct ptni_lane *lane);
 
 /* Advance a lane that belongs to control as far as it goes without waiting. Control lock held. */
 void ptni_lane_step(struct ptni_lane *lane, uint64_t now_ns);
-/* LANE_ADDR or LANE_CLOSED arrived for it. Control lock held. */
+/* LANE_ADDR, LANE_CLOSED or LANE_LOST arrived for it. Control lock held. */
 void ptni_lane_answer(struct ptni_lane *lane, const struct ptni_lane_addr *message);
 
 /* The rest is called by the worker's thread. */
@@ -96,7 +102,7 @@ void ptni_lane_break(struct ptni_lane *lane, enum ibv_wc_status status, uint32_t
 /* Note it for ptni_lane_chore when nothing of a BROKEN lane is outstanding any more. */
 void ptni_lane_check_drained(struct ptni_lane *lane);
 /* Reset a lane that drained or failed and hand it to control: a moment later, not in between a
- * failure and the switch to the spare. */
+ * failure and the switch to the spare. Take down a lane whose other end is lost. */
 void ptni_lane_chore(struct ptni_lane *lane);
 /* Take the lanes' next one into use, and send again the calls that the broken one had. */
 void ptni_lane_switch(struct ptni_peer *peer);

@@ -11,6 +11,8 @@
  *    the grant, and we take off as much as the two clocks may have drifted apart since.
  * 2. An extension counts from the moment that its CAS is known to have succeeded, never before; a CAS of unknown
  *    outcome is settled by the next one, which finds either word.
+ * 3. An end that came early was the node's will (PTN_E_LEASE_REVOKED): by 1 a lease that only ran out is over
+ *    for us first. The node's message says it at once but may be lost; the word says it for certain.
  */
 #include "core/client.h"
 
@@ -68,12 +70,66 @@ void ptni_lease_accept(struct ptni_lease *lease, struct ptn_worker *worker, unsi
 {
 	const struct ptni_welcome *welcome = &worker->client->session[node]->welcome;
 
+	struct ptni_lease_place *place;
+
+	lease->worker = worker;
 	lease->node = (uint16_t)node;
 	lease->index = grant->index;
 	lease->unit_ns = grant->unit_ns;
 	lease->sent_ns = sent_ns;
 	lease->word = ptni_lease_word(grant->generation, grant->units);
 	learn(lease, lease->word, span_of(lease, lease->word), welcome->drift_ppm);
+	if (lease->index >= PTNI_LEASE_WORDS)
+		return; /* a node that talks nonsense: it cannot be extended either */
+	place = &worker->peer[node]->lease[lease->index];
+	place->lease = lease;
+	if (place->revoked && place->revoked == grant->generation)
+		atomic_store_explicit(&lease->deadline_ns, PTNI_DEADLINE_REVOKED,
+				      memory_order_release);
+}
+
+void ptni_lease_end(struct ptni_lease *lease)
+{
+	struct ptni_lease_place *place;
+
+	if (!lease->worker || lease->index >= PTNI_LEASE_WORDS)
+		return;
+	place = &lease->worker->peer[lease->node]->lease[lease->index];
+	if (place->lease == lease)
+		place->lease = NULL;
+	lease->worker = NULL;
+}
+
+void ptni_lease_revoked(struct ptni_peer *peer, const struct ptni_revoked *message)
+{
+	struct ptni_lease_place *place;
+
+	if (!message->index || message->index >= PTNI_LEASE_WORDS)
+		return;
+	place = &peer->lease[message->index];
+	place->revoked = message->generation;
+	if (place->lease && ptni_lease_word_generation(place->lease->word) == message->generation)
+		atomic_store_explicit(&place->lease->deadline_ns, PTNI_DEADLINE_REVOKED,
+				      memory_order_release);
+}
+
+struct ptni_lease *ptni_lease_of_deadline(struct ptni_peer *peer,
+					  const _Atomic uint64_t *deadline_ns)
+{
+	for (unsigned i = 0; i < PTNI_LEASE_WORDS; i++)
+		if (peer->lease[i].lease && &peer->lease[i].lease->deadline_ns == deadline_ns)
+			return peer->lease[i].lease;
+	return NULL;
+}
+
+int ptni_lease_closed(struct ptni_lease *lease, uint64_t now_ns)
+{
+	uint64_t deadline_ns = atomic_load_explicit(&lease->deadline_ns, memory_order_relaxed);
+
+	if (deadline_ns != PTNI_DEADLINE_REVOKED)
+		deadline_ns = now_ns < deadline_ns ? PTNI_DEADLINE_REVOKED : PTNI_DEADLINE_ENDED;
+	atomic_store_explicit(&lease->deadline_ns, deadline_ns, memory_order_release);
+	return ptni_deadline_error(deadline_ns);
 }
 
 /* Units that last until term_ns from now by our careful count; UINT64_MAX when there is no such number. */
@@ -111,9 +167,9 @@ static int word_cas(struct ptni_op *op, const struct ptni_lease *lease, uint64_t
 
 static int lost(struct ptni_op *op, struct ptni_lease *lease)
 {
-	atomic_store_explicit(&lease->deadline_ns, 0, memory_order_release);
 	PTNI_COUNT(op->worker->counters, lease_extensions_failed);
-	return ptni_worker_fail(op->worker, PTN_E_LEASE_EXPIRED, "extending a lease");
+	return ptni_worker_fail(op->worker, ptni_lease_closed(lease, ptni_worker_clock(op->worker)),
+				"extending a lease");
 }
 
 int ptni_lease_extend(struct ptni_op *op, struct ptni_lease *lease, uint64_t term_ns)
@@ -130,6 +186,9 @@ int ptni_lease_extend(struct ptni_op *op, struct ptni_lease *lease, uint64_t ter
 		uint64_t desired, found;
 		int ret;
 
+		if (atomic_load_explicit(&lease->deadline_ns, memory_order_relaxed) ==
+		    PTNI_DEADLINE_REVOKED)
+			return lost(op, lease);
 		if (units <= ptni_lease_word_units(lease->word))
 			return 0;
 		if (units > UINT32_MAX ||
@@ -143,6 +202,9 @@ int ptni_lease_extend(struct ptni_op *op, struct ptni_lease *lease, uint64_t ter
 			return ret;
 		if (found & PTNI_LEASE_CLOSED || ptni_lease_word_generation(found) != generation)
 			return lost(op, lease);
+		if (atomic_load_explicit(&lease->deadline_ns, memory_order_relaxed) ==
+		    PTNI_DEADLINE_REVOKED)
+			return lost(op, lease); /* it came behind our CAS */
 		/* Another word of ours: an extension whose outcome was not known then. */
 		learn(lease, found == lease->word ? desired : found, term_ns, drift_ppm);
 		if (lease->word == desired)

@@ -72,6 +72,12 @@ void ptni_node_session_say_lane(struct ptni_node_session *session, uint32_t op, 
 	ptni_node_session_say(session, &message, sizeof(message));
 }
 
+void ptni_node_session_say_lost(struct ptni_node_session *session, uint32_t worker, uint32_t lane)
+{
+	if (session->outbox_tail - session->outbox_head < PTNI_OUTBOX_MAX / 2)
+		ptni_node_session_say_lane(session, PTNI_LANE_LOST, 0, worker, lane, NULL);
+}
+
 /* --- lanes ---------------------------------------------------------------------------------------- */
 
 static void lane_open_now(struct ptni_node_worker *worker, const struct ptni_lane_open *open)

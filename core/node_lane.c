@@ -267,6 +267,8 @@ void ptni_node_lane_break(struct ptni_node_lane *lane)
 	cds_list_for_each_entry_safe(copy, next, &lane->lacking, lacking)
 		cds_list_del_init(&copy->lacking);
 	lane_drain(lane);
+	if (!lane->close_asked && !lane->worker->closing)
+		ptni_node_session_say_lost(lane->session, lane->worker_index, lane->index);
 }
 
 void ptni_node_lane_beat(struct ptni_node_lane *lane)

@@ -121,6 +121,8 @@ void ptni_node_session_unref(struct ptni_node_session *session);
 /* Lanes, on the channel (node_channel.c). */
 void ptni_node_session_lane_dead(struct ptni_node_session *session, struct ptni_node_worker *worker,
 				 uint32_t lane, bool asked);
+/* PTNI_LANE_LOST, if there is plenty of room: it is not worth a session. */
+void ptni_node_session_say_lost(struct ptni_node_session *session, uint32_t worker, uint32_t lane);
 void ptni_node_session_say_lane(struct ptni_node_session *session, uint32_t op, int status,
 				uint32_t worker, uint32_t lane,
 				const struct ptni_qp_address *address);

@@ -13,7 +13,8 @@
  * 2. Atomics in doubt are never repeated. The old lane is fenced, so that what is read afterwards is final,
  *    and the caller is told PTN_E_OUTCOME_UNKNOWN.
  * 3. A request that was itself refused gets a second chance on another lane, because its key may have been
- *    just then replaced; refused again it is -EACCES, or PTN_E_LEASE_EXPIRED when time explains it.
+ *    just then replaced; refused again it is -EACCES. It gets none when the lease is over, which its word
+ *    tells if we have not heard, nor when the window never carried the right: that costs one lane.
  * 4. Each round costs a lane; after ATTEMPTS_MAX of them the batch gives up.
  */
 #include "core/base/log.h"
@@ -34,6 +35,7 @@ struct recovery {
 	struct ptni_peer *peer;
 	unsigned first; /* next request to post */
 	unsigned refused; /* request that was refused once */
+	uint32_t wc_status, vendor_error; /* of the last failure */
 };
 
 /* --- before posting ----------------------------------------------------------------------------- */
@@ -88,12 +90,13 @@ static bool keys_fill(struct recovery *r, const struct ptni_lane *lane)
 static int obstacle(struct recovery *r, uint64_t now_ns)
 {
 	struct ptni_lane *lane = r->peer->active;
+	uint64_t deadline_ns = deadline_of(r);
 	int error = ptni_session_error(r->peer->session);
 
 	if (error)
 		return error;
-	if (now_ns >= deadline_of(r))
-		return may_be_extended(r, now_ns) ? -EAGAIN : PTN_E_LEASE_EXPIRED;
+	if (now_ns >= deadline_ns)
+		return may_be_extended(r, now_ns) ? -EAGAIN : ptni_deadline_error(deadline_ns);
 	if (!lane || !keys_fill(r, lane))
 		return -EAGAIN;
 	if (lane->sq_used + r->batch->count - r->first > PTNI_LANE_SQ_DEPTH)
@@ -106,7 +109,7 @@ static int time_is_up(const struct recovery *r)
 	if (!r->peer->active)
 		return PTN_E_LANE_BROKEN;
 	if (!r->batch->lane_stamp || ptni_worker_clock(r->worker) >= deadline_of(r))
-		return PTN_E_LEASE_EXPIRED;
+		return ptni_deadline_error(deadline_of(r));
 	return -ETIMEDOUT;
 }
 
@@ -179,22 +182,67 @@ static int judge_doubtful(struct recovery *r, const struct ptni_flight *flight)
 	return ret;
 }
 
+/* By what the client itself knows of the window. Asked after a refusal only: before, it is our own bug. */
+static bool covered(const struct ptni_batch *batch, unsigned index)
+{
+	const struct ptni_window *window = batch->window[index];
+	const struct ibv_send_wr *wr = &batch->wr[index];
+	bool atomic = wr->opcode != IBV_WR_RDMA_READ && wr->opcode != IBV_WR_RDMA_WRITE;
+	uint64_t addr = atomic ? wr->wr.atomic.remote_addr : wr->wr.rdma.remote_addr;
+	uint64_t len_bytes = batch->sge[index].length;
+	uint32_t right = atomic                         ? IBV_ACCESS_REMOTE_ATOMIC :
+			 wr->opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_REMOTE_READ :
+							  IBV_ACCESS_REMOTE_WRITE;
+
+	return window->access & right && addr >= window->addr && len_bytes <= window->len_bytes &&
+	       addr - window->addr <= window->len_bytes - len_bytes;
+}
+
+/*
+ * Ask the lease's word on another lane: 0 it is open. The flight is overwritten. The page has no lease
+ * whose word could be asked in turn, so this nests once; not inlined for the sake of the stack.
+ */
+static __attribute__((noinline)) int lease_ask(struct recovery *r, struct ptni_lease *lease)
+{
+	uint64_t *word = ptni_op_buffer(r->batch->op, sizeof(*word));
+	const struct ptni_window *page = &r->peer->page;
+	struct ptni_batch batch;
+	int ret;
+
+	if (!word)
+		return 0;
+	ptni_batch_init(&batch, r->batch->op, r->batch->node);
+	ptni_batch_read(&batch, page,
+			page->addr + offsetof(struct ptni_session_page, lease) +
+				lease->index * sizeof(*word),
+			word, sizeof(*word));
+	ret = ptni_batch_run(&batch);
+	if (ret)
+		return ret == -EACCES ? 0 : ret;
+	if (*word & PTNI_LEASE_CLOSED ||
+	    ptni_lease_word_generation(*word) != ptni_lease_word_generation(lease->word))
+		return ptni_lease_closed(lease, ptni_worker_clock(r->worker));
+	return 0;
+}
+
 static int judge_refused(struct recovery *r, const struct ptni_flight *flight)
 {
 	const struct ptni_window *window = r->batch->window[flight->bad];
-	uint64_t now_ns = ptni_worker_clock(r->worker);
+	uint64_t deadline_ns = atomic_load_explicit(window->deadline_ns, memory_order_relaxed);
 	int error = ptni_session_error(r->peer->session);
+	struct ptni_lease *lease;
 
 	PTNI_COUNT(r->worker->counters, access_violations);
 	if (error)
 		return error;
-	if (now_ns >= atomic_load_explicit(window->deadline_ns, memory_order_relaxed) &&
+	if (ptni_worker_clock(r->worker) >= deadline_ns &&
 	    window->deadline_ns != &r->peer->session->deadline_ns)
-		return PTN_E_LEASE_EXPIRED;
-	if (r->refused == flight->bad)
+		return ptni_deadline_error(deadline_ns);
+	if (r->refused == flight->bad || !covered(r->batch, flight->bad))
 		return -EACCES;
 	r->refused = flight->bad;
-	return 0;
+	lease = ptni_lease_of_deadline(r->peer, window->deadline_ns);
+	return lease ? lease_ask(r, lease) : 0;
 }
 
 /* 0: go on from r->first. */
@@ -206,6 +254,8 @@ static int judge(struct recovery *r)
 	r->batch->done = flight->bad;
 	r->first = flight->bad;
 	r->batch->lane_stamp = 0;
+	r->wc_status = flight->status;
+	r->vendor_error = flight->vendor_error;
 	PTNI_COUNT(r->worker->counters, retries_lane);
 	if (flight->in_doubt)
 		return judge_doubtful(r, flight);
@@ -240,11 +290,9 @@ static int attempt(struct recovery *r)
 
 static int fail(struct recovery *r, int code)
 {
-	const struct ptni_flight *flight = ptni_batch_flight(r->batch);
-
 	(void)ptni_worker_fail(r->worker, code, "a one-sided access");
-	r->worker->cause.wc_status = flight->status;
-	r->worker->cause.vendor_error = flight->status ? flight->vendor_error : 0;
+	r->worker->cause.wc_status = r->wc_status;
+	r->worker->cause.vendor_error = r->vendor_error;
 	return code;
 }
 

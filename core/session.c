@@ -270,7 +270,7 @@ static void dispatch(struct ptni_session *session, const void *bytes, size_t len
 
 	if (len_bytes >= sizeof(op))
 		memcpy(&op, bytes, sizeof(op));
-	if ((op == PTNI_LANE_ADDR || op == PTNI_LANE_CLOSED) &&
+	if ((op == PTNI_LANE_ADDR || op == PTNI_LANE_CLOSED || op == PTNI_LANE_LOST) &&
 	    len_bytes == sizeof(struct ptni_lane_addr))
 		lane_message(session, bytes);
 	else if (op == PTNI_ENDED && len_bytes == sizeof(struct ptni_ended))

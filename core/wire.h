@@ -40,6 +40,9 @@ enum ptni_channel_op {
 	PTNI_LANE_CLOSED,
 	PTNI_GOODBYE, /* client: end the session in good order */
 	PTNI_ENDED, /* node: the session is over; .status says why (0 = asked for) */
+	/* node: that lane, which was open, has failed at its end: a courtesy, so that a spare that nobody
+	 * uses is replaced before it is needed */
+	PTNI_LANE_LOST,
 };
 
 struct ptni_hello {
@@ -94,7 +97,7 @@ struct ptni_lane_open {
 	uint32_t reserved;
 	uint8_t address[64];
 };
-struct ptni_lane_addr { /* also PTNI_LANE_GO, _CLOSE, _CLOSED, without address */
+struct ptni_lane_addr { /* also PTNI_LANE_GO, _CLOSE, _CLOSED, _LOST, without address */
 	uint32_t op;
 	int32_t status;
 	uint32_t worker;

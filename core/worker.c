@@ -314,7 +314,8 @@ void ptn_worker_close(struct ptn_worker *worker)
 
 void ptni_worker_chores(struct ptn_worker *worker)
 {
-	atomic_store_explicit(&worker->chores, false, memory_order_relaxed);
+	/* acquired: what control flagged before is seen below, what it flags later comes round again */
+	(void)atomic_exchange_explicit(&worker->chores, false, memory_order_acquire);
 	for (unsigned node = 0; node < worker->client->node_count; node++)
 		for (unsigned i = 0; worker->peer[node] && i < worker->lanes; i++)
 			ptni_lane_chore(&worker->peer[node]->lane[i]);

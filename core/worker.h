@@ -23,6 +23,7 @@
 #include "core/wire.h"
 
 #include <patronus/client.h>
+#include <patronus/error.h>
 
 #include <stdatomic.h>
 
@@ -123,11 +124,19 @@ void ptni_batch_faa(struct ptni_batch *batch, const struct ptni_window *window, 
  *                          batch can land any more, so reading the word now tells a stable truth.
  *   PTN_E_LEASE_EXPIRED    a window's lease has ended (or would before the access could land); nothing
  *                          more was executed than batch->done
+ *   PTN_E_LEASE_REVOKED    the node ended it before its time: the same
  *   PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, PTN_E_LANE_BROKEN (no spare in time), -ETIMEDOUT: batch->done
  *                          requests were executed, what followed may have been and may still land
  * A broken lane is not an error here when what was not executed is known: the worker switches to a
  * spare and posts the rest again. A window without a key on the lane now active is bound there first.
- * A genuine refusal (the same access is refused on the fresh lane too) is -EACCES.
+ *
+ * Refused by the node's NIC, in this order:
+ *   the window's lease is known to be over, or its word, read now, says so: PTN_E_LEASE_REVOKED when our
+ *       own deadline had not passed yet, else PTN_E_LEASE_EXPIRED
+ *   the window does not cover the access, by what the client itself knows of it: -EACCES, not repeated
+ *   else the key may have been replaced on that lane alone: once more on another lane, with its key;
+ *       refused there too it is -EACCES: no such right was ever granted, or it was withdrawn
+ * So a refusal that is deserved costs one lane, and one look at the lease's word at most.
  */
 int ptni_batch_run(struct ptni_batch *batch);
 
@@ -189,8 +198,25 @@ const struct ptni_window *ptni_window_region(struct ptn_worker *worker, unsigned
 uint64_t ptni_deadline_ns(uint64_t sent_ns, uint64_t term_ns, uint32_t drift_ppm);
 extern const _Atomic uint64_t ptni_deadline_never;
 
-/* A lease with a word of its own, extended by the worker that owns it. */
+/*
+ * A deadline that no clock has not passed says why: 0 ended, 1 taken back by the node before its time.
+ * So whoever looks at a deadline before posting learns the cause, and at no cost.
+ */
+#define PTNI_DEADLINE_ENDED   UINT64_C(0)
+#define PTNI_DEADLINE_REVOKED UINT64_C(1)
+/* For a deadline that has passed: PTN_E_LEASE_REVOKED or PTN_E_LEASE_EXPIRED. */
+static inline int ptni_deadline_error(uint64_t deadline_ns)
+{
+	return deadline_ns == PTNI_DEADLINE_REVOKED ? PTN_E_LEASE_REVOKED : PTN_E_LEASE_EXPIRED;
+}
+
+/*
+ * A lease with a word of its own, extended by the worker that owns it. From accept to end the worker knows it
+ * by its index, and deadline_ns becomes PTNI_DEADLINE_REVOKED as soon as the node says so: it must stay
+ * where it is, and be ended before it goes.
+ */
 struct ptni_lease {
+	struct ptn_worker *worker; /* NULL: not accepted */
 	uint16_t node;
 	uint32_t index;
 	uint64_t word; /* as last seen */
@@ -200,9 +226,12 @@ struct ptni_lease {
 };
 void ptni_lease_accept(struct ptni_lease *lease, struct ptn_worker *worker, unsigned node,
 		       const struct ptni_lease_grant *grant, uint64_t sent_ns);
+/* The worker forgets it; the node does not hear of that. Also for one that was never accepted. */
+void ptni_lease_end(struct ptni_lease *lease);
 /*
  * One CAS: afterwards at least term_ns is left, up to a unit more. Nothing is posted if as much is left already.
- * PTN_E_LEASE_EXPIRED: the node had closed it, nothing was prolonged (deadline_ns is 0 then).
+ * PTN_E_LEASE_EXPIRED: the node had closed it, nothing was prolonged (deadline_ns is 0 then);
+ * PTN_E_LEASE_REVOKED: the same, and before its time.
  * PTN_E_LEASE_LIMIT: past the node's maximum counted from the grant. Else as ptni_batch_run.
  */
 int ptni_lease_extend(struct ptni_op *op, struct ptni_lease *lease, uint64_t term_ns);

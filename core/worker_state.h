@@ -61,11 +61,18 @@ struct ptni_window_slot {
 	bool reserved, accepted;
 };
 
+/* A lease of the session by the index of its word. */
+struct ptni_lease_place {
+	struct ptni_lease *lease; /* NULL: none, or nobody looks */
+	uint32_t revoked; /* generation of the last that the node said to have taken back */
+};
+
 struct ptni_peer {
 	struct ptni_lane *active; /* NULL: none usable right now */
 	struct ptni_session *session;
 	uint64_t broken_ns; /* when the active lane broke and no operation has gone on since; 0 */
 	struct ptni_window page, status, region;
+	struct ptni_lease_place lease[PTNI_LEASE_WORDS];
 	struct ptni_call *calls; /* waiting for a reply, oldest first */
 	uint32_t cookie;
 	uint32_t windows;
@@ -127,6 +134,14 @@ struct ptn_worker {
 
 /* Take what has completed. Returns how many completions. Never suspends. */
 int ptni_worker_poll(struct ptn_worker *worker);
+
+/* PTNI_OP_REVOKED arrived; it may be ahead of its lease. */
+void ptni_lease_revoked(struct ptni_peer *peer, const struct ptni_revoked *message);
+/* The lease of this worker whose deadline that is; NULL. Not for the data path. */
+struct ptni_lease *ptni_lease_of_deadline(struct ptni_peer *peer,
+					  const _Atomic uint64_t *deadline_ns);
+/* The node has closed it: note that, and tell why. */
+int ptni_lease_closed(struct ptni_lease *lease, uint64_t now_ns);
 
 /* Reset the lanes that wait for it. */
 void ptni_worker_chores(struct ptn_worker *worker);

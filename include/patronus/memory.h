@@ -48,8 +48,12 @@ PTN_API int ptn_memory_acquire(struct ptn_worker *worker, struct ptn_address add
 			       uint64_t len_bytes, unsigned rights, uint64_t term_ns,
 			       struct ptn_memory **memory_out);
 
-/* One round trip each for up to the worker's buffer (64 KiB at a time beyond). -ERANGE outside; -EACCES
- * without the right; cas and faa need 8-byte alignment (-EINVAL); *old_out is the word before. */
+/*
+ * One round trip each for up to the worker's buffer (64 KiB at a time beyond). *old_out is the word before.
+ * Errors: -ERANGE outside; -EACCES a right that was not asked for; -EINVAL cas and faa need 8-byte
+ * alignment; PTN_E_LEASE_EXPIRED the term is over; PTN_E_LEASE_REVOKED the node ended the lease before
+ * that, because the memory was freed or its owner's session ended: acquiring it again will not help.
+ */
 PTN_API int ptn_memory_read(struct ptn_memory *memory, uint64_t offset, void *buffer,
 			    size_t len_bytes);
 PTN_API int ptn_memory_write(struct ptn_memory *memory, uint64_t offset, const void *buffer,
@@ -59,8 +63,9 @@ PTN_API int ptn_memory_cas(struct ptn_memory *memory, uint64_t offset, uint64_t 
 PTN_API int ptn_memory_faa(struct ptn_memory *memory, uint64_t offset, uint64_t add,
 			   uint64_t *old_out);
 
-/* Prolong one-sidedly (one CAS; no node CPU) so that at least `term_ns` is left. PTN_E_LEASE_EXPIRED when the
- * node had closed the lease: then nothing was prolonged. -EINVAL beyond the node's maximum. */
+/* Prolong one-sidedly (one CAS; no node CPU) so that at least `term_ns` is left. PTN_E_LEASE_EXPIRED or
+ * PTN_E_LEASE_REVOKED when the node had closed the lease: then nothing was prolonged. -EINVAL beyond the
+ * node's maximum. */
 PTN_API int ptn_memory_extend(struct ptn_memory *memory, uint64_t term_ns);
 PTN_API uint64_t ptn_memory_remaining_ns(const struct ptn_memory *memory);
 PTN_API struct ptn_address ptn_memory_address(const struct ptn_memory *memory);

@@ -336,6 +336,15 @@ static inline void fake_lane_cut(struct fake_node *node, unsigned worker, unsign
 	assert_int_equal(fake_ops(node)->qp_error(node->lane[worker][lane].qp), 0);
 }
 
+/* It dies and the node says so. */
+static inline void fake_lane_lost(struct fake_node *node, unsigned worker, unsigned lane)
+{
+	struct ptni_lane_addr lost = { .op = PTNI_LANE_LOST, .worker = worker, .lane = lane };
+
+	fake_lane_cut(node, worker, lane);
+	assert_int_equal(fake_ops(node)->channel_send(node->channel, &lost, sizeof(lost)), 0);
+}
+
 /* --- steps ---------------------------------------------------------------------------------------- */
 
 static inline void fake_ended(struct fake_node *node, int status)

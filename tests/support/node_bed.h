@@ -126,6 +126,7 @@ struct raw_client {
 	struct raw_lane *lane[64];
 	int lane_count;
 	uint32_t cookie;
+	int lanes_lost; /* PTNI_LANE_LOST that came */
 	struct ptni_ended ended; /* op != 0 once it came */
 };
 
@@ -139,7 +140,7 @@ struct raw_lane *raw_lane_try(struct raw_client *client, uint32_t worker, uint32
 /* PTNI_LANE_CLOSE and wait for the answer; returns turns of the bed it took. */
 void raw_lane_close(struct raw_lane *lane);
 void raw_channel_send(struct raw_client *client, const void *message, size_t len_bytes);
-/* Returns its length, 0 if nothing came. */
+/* Returns its length, 0 if nothing came. PTNI_LANE_LOST are counted and passed over. */
 int raw_channel_recv(struct raw_client *client, void *message, size_t capacity);
 
 /* Post only; head's len, cookie (when zero) and epoch are filled in. Returns the cookie. */

@@ -104,17 +104,32 @@ void raw_channel_send(struct raw_client *client, const void *message, size_t len
 	assert_true(ret == 0 || ret == -ECONNRESET);
 }
 
+/* The next message that somebody waits for. */
+static int channel_next(struct raw_client *client, uint8_t *bytes)
+{
+	uint32_t op = 0;
+	int ret;
+
+	do {
+		ret = client->ops->channel_recv(client->channel, bytes, PTNI_CHANNEL_MAX);
+		if (ret > 0)
+			memcpy(&op, bytes, sizeof(op));
+		client->lanes_lost += ret > 0 && op == PTNI_LANE_LOST;
+	} while (ret > 0 && op == PTNI_LANE_LOST);
+	return ret;
+}
+
 int raw_channel_recv(struct raw_client *client, void *message, size_t capacity)
 {
 	uint8_t bytes[PTNI_CHANNEL_MAX];
-	int ret = client->ops->channel_recv(client->channel, bytes, sizeof(bytes));
+	int ret = channel_next(client, bytes);
 	uint64_t end_ns = ptni_clock_now_ns() + WAIT_MAX_NS;
 	uint32_t op;
 
 	while (ret == -EAGAIN && client->bed && client->bed->running &&
 	       ptni_clock_now_ns() < end_ns) {
 		sched_yield();
-		ret = client->ops->channel_recv(client->channel, bytes, sizeof(bytes));
+		ret = channel_next(client, bytes);
 	}
 	if (ret <= 0)
 		return 0;

@@ -224,11 +224,21 @@ static void own_body(struct fixture *fixture)
 	assert_in_range(ptni_lease_word_units(*word), 20, 23);
 	assert_int_equal(ptni_lease_extend(&op, &lease, UINT64_C(2000000000000)),
 			 PTN_E_LEASE_LIMIT);
+	/* Closed by the node before its time, and then when it had run out. */
 	*word |= PTNI_LEASE_CLOSED;
-	assert_int_equal(ptni_lease_extend(&op, &lease, 4000000), PTN_E_LEASE_EXPIRED);
-	assert_int_equal(lease.deadline_ns, 0);
+	assert_int_equal(ptni_lease_extend(&op, &lease, 4000000), PTN_E_LEASE_REVOKED);
+	assert_int_equal(lease.deadline_ns, PTNI_DEADLINE_REVOKED);
 	assert_true(*word & PTNI_LEASE_CLOSED);
 	ptni_op_end(&op);
+	*word = ptni_lease_word(10, 2) | PTNI_LEASE_CLOSED;
+	grant.generation = 10;
+	ptni_lease_accept(&lease, fixture->worker, 0, &grant, fixture->world.now_ns);
+	world_pass(&fixture->world, 300000);
+	assert_int_equal(ptni_op_begin(fixture->worker, &op), 0);
+	assert_int_equal(ptni_lease_extend(&op, &lease, 4000000), PTN_E_LEASE_EXPIRED);
+	assert_int_equal(lease.deadline_ns, PTNI_DEADLINE_ENDED);
+	ptni_op_end(&op);
+	ptni_lease_end(&lease);
 }
 
 static void lease__of_its_own_is_extended_by_one_cas(void **state)

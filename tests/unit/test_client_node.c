@@ -2,6 +2,7 @@
 /* Client and node together, in virtual time: the protection that neither side can give alone. */
 #include "core/client.h"
 #include "tests/support/granting.h"
+#include "tests/support/node_kill.h"
 #include "tests/support/world.h"
 
 #include <patronus/log.h>
@@ -141,15 +142,18 @@ static void client__uses_many_nodes(void **state)
 
 static void rights_body(struct both *both)
 {
-	struct ptni_window *window;
+	struct ptn_counters before, after;
+	struct ptni_window *window = NULL;
 	uint64_t old;
 
 	assert_int_equal(grant_window(both->worker, 0, 4096, 4096, IBV_ACCESS_REMOTE_READ, 0, NULL,
 				      &window),
 			 0);
-	for (unsigned i = 0; i < 5;
-	     i++) /* each costs two lanes, which come back with their windows */
+	ptn_worker_counters(both->worker, &before);
+	for (unsigned i = 0; i < 5; i++) /* each costs a lane, which comes back with its windows */
 		assert_int_equal(faa(both, window, window->addr, &old), -EACCES);
+	ptn_worker_counters(both->worker, &after);
+	assert_int_equal(after.lane_breaks - before.lane_breaks, 5);
 	assert_int_equal(grant_window(both->worker, 0, 4096, 4096, ALL_RIGHTS, 0, NULL, &window),
 			 0);
 	assert_int_equal(faa(both, window, window->addr, &old), 0);
@@ -161,6 +165,39 @@ static void right__that_was_not_granted_is_refused_for_ever(void **state)
 	struct ptn_node_options options = node_options();
 
 	both_run(both_init(&options), rights_body);
+}
+
+static void spare_body(struct both *both)
+{
+	struct ptni_peer *peer = both->worker->peer[0];
+	unsigned active = peer->active->index, spare = (active + 1) % 3;
+	struct ptni_window *window = NULL;
+	struct ptn_counters before, after;
+	uint64_t old;
+
+	assert_int_equal(grant_window(both->worker, 0, 4096, 4096, ALL_RIGHTS, 0, NULL, &window),
+			 0);
+	ptn_worker_counters(both->worker, &before);
+	node_lane_kill(both->node[0], both->worker->index, spare);
+	world_pass(&both->world, 1000000);
+	/* The active lane serves on while the spare is built anew, with its keys. */
+	for (unsigned i = 0; i < 200; i++) {
+		assert_int_equal(faa(both, window, window->addr, &old), 0);
+		world_pass(&both->world, 10000);
+	}
+	ptn_worker_counters(both->worker, &after);
+	assert_int_equal(after.lane_breaks - before.lane_breaks, 1);
+	assert_int_equal(after.lane_rebuilds - before.lane_rebuilds, 1);
+	assert_int_equal(after.lane_recoveries, before.lane_recoveries);
+	assert_int_equal(ptni_lane_state(&peer->lane[spare]), PTNI_LANE_READY);
+	assert_int_not_equal(window->rkey[spare], 0);
+}
+
+static void spare__whose_other_end_dies_is_rebuilt_unused(void **state)
+{
+	struct ptn_node_options options = node_options();
+
+	both_run(both_init(&options), spare_body);
 }
 
 static void expire_body(struct both *both)
@@ -190,6 +227,7 @@ static void expire_body(struct both *both)
 	assert_int_equal(ptni_op_begin(both->worker, &op), 0);
 	assert_int_equal(ptni_lease_extend(&op, &lease, 500000), PTN_E_LEASE_EXPIRED);
 	ptni_op_end(&op);
+	ptni_lease_end(&lease);
 }
 
 static void lease__ends_on_both_sides(void **state)
@@ -338,6 +376,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(client__uses_many_nodes),
 		cmocka_unit_test(right__that_was_not_granted_is_refused_for_ever),
+		cmocka_unit_test(spare__whose_other_end_dies_is_rebuilt_unused),
 		cmocka_unit_test(lease__ends_on_both_sides),
 		cmocka_unit_test(client__that_slept_is_fenced_not_dangerous),
 		cmocka_unit_test(client__that_is_kept_lives),

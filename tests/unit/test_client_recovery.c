@@ -84,6 +84,7 @@ static void refusal__moves_to_the_spare(void **state)
 
 static void refused_body(struct fixture *fixture)
 {
+	struct ptn_counters before = fixture_counters(fixture);
 	const struct ptni_window *readable;
 	struct ptni_batch batch;
 	struct ptni_op op;
@@ -106,14 +107,35 @@ static void refused_body(struct fixture *fixture)
 	assert_int_equal(*fake_word(&fixture->node, 8), 0);
 	assert_int_equal(cause_of(fixture).code, -EACCES);
 	assert_int_equal(cause_of(fixture).wc_status, IBV_WC_REM_ACCESS_ERR);
+	/* The right was never held: nothing to gain from a second lane. */
+	assert_int_equal(fixture_counters(fixture).lane_breaks - before.lane_breaks, 1);
 	lanes_settle(fixture);
 	assert_int_equal(*fake_word(&fixture->node, 8), 0);
 }
 
-/* 3. Refused on two lanes: done says what was executed, nothing after it was. */
-static void refusal__on_every_lane_is_eacces(void **state)
+/* 3. Done says what was executed, nothing after it was. */
+static void refusal__of_a_right_never_held_costs_one_lane(void **state)
 {
 	fixture_run(fixture_init(), refused_body);
+}
+
+static void refused_twice_body(struct fixture *fixture)
+{
+	struct ptn_counters before = fixture_counters(fixture);
+	uint64_t word;
+
+	for (unsigned lane = 0; lane < 2; lane++)
+		fake_revoke(&fixture->node, fixture->worker->index, lane, fixture->window->tag);
+	assert_int_equal(word_read(fixture, 0, &word), -EACCES);
+	assert_int_equal(cause_of(fixture).wc_status, IBV_WC_REM_ACCESS_ERR);
+	assert_int_equal(fixture_counters(fixture).lane_breaks - before.lane_breaks, 2);
+	lanes_settle(fixture);
+}
+
+/* 3. The right was granted, no lease ended, and yet no lane's key works: withdrawn. */
+static void refusal__on_every_lane_is_eacces(void **state)
+{
+	fixture_run(fixture_init(), refused_twice_body);
 }
 
 static void expired_body(struct fixture *fixture)
@@ -440,72 +462,7 @@ static void post__that_always_fails_ends(void **state)
 	fixture_run(fixture_init(), broken_post_body);
 }
 
-/* --- spares ------------------------------------------------------------------------------------------ */
-
-static void consumed_body(struct fixture *fixture)
-{
-	unsigned worker = fixture->worker->index;
-	uint64_t word, before;
-
-	*fake_word(&fixture->node, 0) = 4;
-	for (unsigned i = 0; i < 2; i++)
-		fake_lane_cut(&fixture->node, worker, i);
-	fixture->node.deaf = true;
-	before = fixture->world.now_ns;
-	assert_int_equal(word_read(fixture, 0, &word), PTN_E_LANE_BROKEN);
-	assert_true(fixture->world.now_ns - before >= fixture->options.op_timeout_ns);
-	assert_true(fixture->world.now_ns - before < 2 * fixture->options.op_timeout_ns);
-	fixture->node.deaf = false;
-	assert_int_equal(word_read(fixture, 0, &word), 0);
-	assert_int_equal(word, 4);
-	lanes_settle(fixture);
-}
-
-/* With every lane gone the operation waits for a new one, but not for ever. */
-static void spares__all_consumed_is_waited_out(void **state)
-{
-	fixture_run(fixture_init(), consumed_body);
-}
-
-static void none_body(struct fixture *fixture)
-{
-	uint64_t word;
-
-	assert_int_equal(fixture->worker->lanes, 1);
-	*fake_word(&fixture->node, 0) = 4;
-	fake_lane_cut(&fixture->node, fixture->worker->index, 0);
-	fixture->world.keeping = false; /* the waiting worker does the keeper's part */
-	assert_int_equal(word_read(fixture, 0, &word), 0);
-	assert_int_equal(word, 4);
-}
-
-static void spares__may_be_none(void **state)
-{
-	struct fixture *fixture = fixture_init();
-
-	fixture->options.spare_lanes = UINT32_MAX;
-	fixture_run(fixture, none_body);
-}
-
-static void refused_open_body(struct fixture *fixture)
-{
-	uint64_t word;
-
-	fixture->node.open_status = PTN_E_QUOTA;
-	fake_lane_cut(&fixture->node, fixture->worker->index, fixture_active(fixture));
-	assert_int_equal(word_read(fixture, 0, &word), 0);
-	world_pass(&fixture->world, 10000000);
-	(void)word_read(fixture, 0, &word);
-	world_pass(&fixture->world, 10000000);
-	assert_true(fixture->node.opens < 20); /* tried again, at growing intervals */
-	fixture->node.open_status = 0;
-	lanes_settle(fixture);
-}
-
-static void spare__refused_by_the_node_is_tried_again_later(void **state)
-{
-	fixture_run(fixture_init(), refused_open_body);
-}
+/* --- silence ---------------------------------------------------------------------------------------- */
 
 static void silent_body(struct fixture *fixture)
 {
@@ -534,6 +491,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refusal__moves_to_the_spare),
+		cmocka_unit_test(refusal__of_a_right_never_held_costs_one_lane),
 		cmocka_unit_test(refusal__on_every_lane_is_eacces),
 		cmocka_unit_test(refusal__past_the_deadline_is_an_expiry),
 		cmocka_unit_test(refusal__loses_nothing_of_other_fibers),
@@ -544,9 +502,6 @@ int main(void)
 		cmocka_unit_test(transport__cut_is_in_doubt),
 		cmocka_unit_test(post__that_fails_is_taken_for_what_it_is),
 		cmocka_unit_test(post__that_always_fails_ends),
-		cmocka_unit_test(spares__all_consumed_is_waited_out),
-		cmocka_unit_test(spares__may_be_none),
-		cmocka_unit_test(spare__refused_by_the_node_is_tried_again_later),
 		cmocka_unit_test(silence__of_the_nic_is_bounded),
 	};
 

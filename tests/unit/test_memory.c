@@ -95,6 +95,7 @@ static void nonsense_is_refused(void **state)
 static void share_body(struct alloc_bed *bed)
 {
 	struct ptn_memory *owner, *reader, *adder, *part;
+	struct ptn_counters before, after;
 	struct ptn_address address;
 	uint64_t value = 77, old;
 
@@ -131,7 +132,14 @@ static void share_body(struct alloc_bed *bed)
 	assert_int_equal(ptn_memory_free(owner), 0);
 	alloc_bed_pass(bed, 5 * MS);
 	assert_int_equal(used(bed), 0);
-	assert_int_equal(ptn_memory_read(reader, 0, &value, 8), PTN_E_LEASE_EXPIRED);
+	assert_int_equal(ptn_memory_read(reader, 0, &value, 8), PTN_E_LEASE_REVOKED);
+	/* known by now: nothing is posted, no lane is lost */
+	ptn_worker_counters(bed->worker[1], &before);
+	assert_int_equal(ptn_memory_read(reader, 0, &value, 8), PTN_E_LEASE_REVOKED);
+	assert_int_equal(ptn_memory_extend(reader, MS), PTN_E_LEASE_REVOKED);
+	assert_int_equal(ptn_memory_remaining_ns(reader), 0);
+	ptn_worker_counters(bed->worker[1], &after);
+	assert_int_equal(after.lane_breaks, before.lane_breaks);
 	assert_int_equal(ptn_memory_acquire(bed->worker[1], address, 64, ALL, MS, &part), -ENOENT);
 	assert_int_equal(ptn_memory_release(reader), 0);
 	alloc_bed_client_close(bed, 1);
@@ -208,9 +216,9 @@ static void dead_key_body(struct alloc_bed *bed)
 	assert_int_equal(ptn_node_session_end(bed->node, info.id), 0); /* the owner's */
 	alloc_bed_pass(bed, 20 * MS);
 	assert_int_equal(used(bed), 0);
-	assert_int_equal(ptn_memory_read(second, 0, &value, 8), PTN_E_LEASE_EXPIRED);
+	assert_int_equal(ptn_memory_read(second, 0, &value, 8), PTN_E_LEASE_REVOKED);
 	assert_int_equal(ptn_memory_release(second), 0);
-	/* the refused access broke one lane; the worker goes on */
+	/* the worker goes on */
 	assert_int_equal(ptn_memory_alloc(bed->worker[1], 0, 64, 900 * MS, &second), 0);
 	assert_int_equal(ptn_memory_read(second, 0, &value, 8), 0);
 	assert_int_equal(ptn_memory_free(second), 0);

@@ -317,6 +317,7 @@ static void test_broken_lane_is_replaced(void **state)
 		bed_turns(&bed);
 		assert_int_equal(bed_info(&bed).windows, 0);
 		raw_lane_close(lane);
+		assert_int_equal(client.lanes_lost, i + 1);
 	}
 	raw_close(&client);
 	bed_close(&bed);
