@@ -179,6 +179,41 @@ int ptni_soft_map_create(bool shared, uint64_t size, struct soft_map **map_out)
 	return 0;
 }
 
+int ptni_soft_map_place(void *base, uint64_t nic_id, uint64_t size, struct soft_map **map_out)
+{
+	int flags = MAP_NORESERVE | MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+	struct soft_map *map = calloc(1, sizeof(*map));
+	void *segment;
+	bool taken;
+
+	if (!map)
+		return -ENOMEM;
+	segment = mmap(base, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (segment == MAP_FAILED) {
+		free(map);
+		return -errno;
+	}
+	*map = (struct soft_map){ .nic_id = nic_id,
+				  .segment = segment,
+				  .size = size,
+				  .memfd = -1,
+				  .pidfd = -1,
+				  .wake_fd = -1 };
+	pthread_mutex_lock(&maps_lock);
+	taken = segment != base || maps_find(nic_id);
+	if (!taken) {
+		segment_header_write(map);
+		map_publish(map);
+	}
+	pthread_mutex_unlock(&maps_lock);
+	if (taken) {
+		map_destroy(map);
+		return -EEXIST;
+	}
+	*map_out = map;
+	return 0;
+}
+
 /* The header comes from a peer: nothing in it is believed that the descriptor can tell. */
 static int segment_check(const struct soft_map *map)
 {

@@ -251,24 +251,76 @@ static int tables_init(struct soft_nic *nic)
 	return rc;
 }
 
+static uint64_t ring_offset(void)
+{
+	return (sizeof(struct segment) + HUGE_PAGE - 1) & ~(uint64_t)(HUGE_PAGE - 1);
+}
+
+static void segment_use(struct soft_nic *nic, uint64_t ring_bytes)
+{
+	nic->segment = nic->map->segment;
+	nic->id = nic->map->nic_id;
+	ptni_soft_pool_init(&nic->ring_pool, ring_offset(), ring_bytes);
+	ptni_soft_pool_init(&nic->memory_pool, nic->memory_offset, nic->memory_max);
+}
+
 static int segment_init(struct soft_nic *nic)
 {
-	uint64_t ring_offset = (sizeof(struct segment) + HUGE_PAGE - 1) &
-			       ~(uint64_t)(HUGE_PAGE - 1);
 	int rc;
 
-	nic->memory_offset = ring_offset + RING_BYTES;
+	nic->memory_offset = ring_offset() + RING_BYTES;
 	rc = ptni_soft_map_create(nic->shared, nic->memory_offset + nic->memory_max, &nic->map);
 	if (rc)
 		return rc;
-	nic->segment = nic->map->segment;
-	rc = nic->shared ? ptni_soft_keeper_start(nic->segment, &nic->keeper) : 0;
-	if (rc)
+	segment_use(nic, RING_BYTES);
+	return nic->shared ? ptni_soft_keeper_start(nic->segment, &nic->keeper) : 0;
+}
+
+static int segment_place(struct soft_nic *nic, const struct soft_place *place)
+{
+	int rc;
+
+	nic->memory_offset = ring_offset() + place->ring_bytes;
+	rc = ptni_soft_map_place(place->base, place->nic_id, nic->memory_offset + nic->memory_max,
+				 &nic->map);
+	if (!rc)
+		segment_use(nic, place->ring_bytes);
+	return rc;
+}
+
+static struct soft_nic *nic_make(uint64_t memory_max)
+{
+	struct soft_nic *nic = calloc(1, sizeof(*nic));
+
+	if (!nic)
+		return NULL;
+	pthread_mutex_init(&nic->lock, NULL);
+	context_init(nic);
+	nic->clock = &ptni_clock_real;
+	nic->memory_max = page_up(memory_max);
+	return nic;
+}
+
+/* The last step of opening: what was made so far goes if it or an earlier one failed. */
+static int nic_finish(struct soft_nic *nic, int rc, struct ptni_fabric **fabric_out)
+{
+	rc = rc ? rc : tables_init(nic);
+	if (rc) {
+		nic_free(nic);
 		return rc;
-	nic->id = nic->map->nic_id;
-	ptni_soft_pool_init(&nic->ring_pool, ring_offset, RING_BYTES);
-	ptni_soft_pool_init(&nic->memory_pool, nic->memory_offset, nic->memory_max);
+	}
+	*fabric_out = &nic->fabric;
 	return 0;
+}
+
+int ptni_soft_open_place(const struct soft_place *place, struct ptni_fabric **fabric_out)
+{
+	struct soft_nic *nic = nic_make(place->memory_bytes);
+
+	if (!nic)
+		return -ENOMEM;
+	nic->clock = place->clock;
+	return nic_finish(nic, segment_place(nic, place), fabric_out);
 }
 
 int ptni_soft_open(const char *address, const struct ptni_fabric_options *options,
@@ -277,24 +329,12 @@ int ptni_soft_open(const char *address, const struct ptni_fabric_options *option
 	uint64_t memory_max = options && options->memory_max_bytes ? options->memory_max_bytes :
 								     MEMORY_DEFAULT;
 	struct soft_nic *nic;
-	int rc;
 
 	if (memory_max > MEMORY_LIMIT || ptni_soft_address_check(address))
 		return -EINVAL;
-	nic = calloc(1, sizeof(*nic));
+	nic = nic_make(memory_max);
 	if (!nic)
 		return -ENOMEM;
-	pthread_mutex_init(&nic->lock, NULL);
-	context_init(nic);
-	nic->clock = &ptni_clock_real;
 	nic->shared = strncmp(address, "shm:", 4) == 0;
-	nic->memory_max = page_up(memory_max);
-	rc = segment_init(nic);
-	rc = rc ? rc : tables_init(nic);
-	if (rc) {
-		nic_free(nic);
-		return rc;
-	}
-	*fabric_out = &nic->fabric;
-	return 0;
+	return nic_finish(nic, segment_init(nic), fabric_out);
 }

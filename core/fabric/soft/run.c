@@ -79,6 +79,11 @@ static __attribute__((noinline)) int refuse(struct soft_qp *qp, enum ibv_wc_stat
 	return soft_verdict(status, cause);
 }
 
+int ptni_soft_refuse(struct soft_qp *qp, enum ibv_wc_status status, enum soft_cause cause)
+{
+	return peer_open(qp) ? refuse(qp, status, cause) : peer_shut(qp);
+}
+
 /* The local pieces of a work request; `rights` that their keys must have. */
 static inline int spans_fill(struct soft_qp *qp, const struct ibv_send_wr *wr, uint64_t rights,
 			     struct soft_span *spans, uint64_t *len_out)

@@ -346,6 +346,30 @@ static inline int post_one(struct soft_qp *qp, const struct ibv_send_wr *wr)
 	return 0;
 }
 
+int ptni_soft_send_queue(struct soft_qp *qp, const struct ibv_send_wr *wr)
+{
+	int rc;
+
+	if (ptni_soft_qp_look(qp) != IBV_QPS_RTS)
+		return post_unready(qp, wr);
+	if (qp->sq_posted - qp->sq_freed >= qp->sq_depth)
+		return ENOMEM;
+	rc = wr_check(qp, wr);
+	if (!rc)
+		enqueue(qp, wr);
+	return rc;
+}
+
+struct soft_wqe *ptni_soft_send_wqe(struct soft_qp *qp, uint32_t index)
+{
+	return wqe_at(qp, index);
+}
+
+void ptni_soft_send_finish(struct soft_qp *qp, int verdict, uint32_t len)
+{
+	finish(qp, &wqe_at(qp, qp->sq_executed)->wr, verdict, len);
+}
+
 /*
  * A list's work requests go to memory that is seldom in the cache, one after the other; a card has
  * several of them under way. So the next one's bytes are asked for while this one waits for its own.

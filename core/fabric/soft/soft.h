@@ -120,6 +120,8 @@ struct soft_map {
 };
 
 int ptni_soft_map_create(bool shared, uint64_t size, struct soft_map **map_out);
+/* Private memory at `base` under a number of the caller's choice; -EEXIST: one of them is taken. */
+int ptni_soft_map_place(void *base, uint64_t nic_id, uint64_t size, struct soft_map **map_out);
 int ptni_soft_map_import(uint64_t nic_id, int memfd, int pidfd, struct soft_map **map_out);
 struct soft_map *ptni_soft_map_find(uint64_t nic_id); /* takes a reference; NULL */
 void ptni_soft_map_put(struct soft_map *map);
@@ -196,6 +198,17 @@ static inline bool soft_nic_owns(const struct soft_nic *nic, const void *addr, u
 
 int ptni_soft_open(const char *address, const struct ptni_fabric_options *options,
 		   struct ptni_fabric **fabric_out);
+/*
+ * For a driver of its own (sim): a private NIC whose segment lies at `base`, with ring_bytes for receive
+ * queues and memory_bytes behind it. Nothing of it depends on chance or on real time but `clock`.
+ */
+struct soft_place {
+	void *base;
+	uint64_t nic_id;
+	uint64_t ring_bytes, memory_bytes;
+	struct ptni_clock *clock;
+};
+int ptni_soft_open_place(const struct soft_place *place, struct ptni_fabric **fabric_out);
 int ptni_soft_ring_alloc(struct soft_nic *nic, uint64_t len, uint64_t *offset_out);
 void ptni_soft_ring_free(struct soft_nic *nic, uint64_t offset, uint64_t len);
 
@@ -399,6 +412,15 @@ void ptni_soft_send_progress(struct soft_cq *cq);
 void ptni_soft_send_unwait(struct soft_qp *qp); /* nothing waits any more */
 void ptni_soft_send_flush(struct soft_qp *qp);
 int ptni_soft_run(struct soft_qp *qp, const struct ibv_send_wr *wr, uint32_t *len_out);
+/* The responder's refusal without a reason of its own: as ptni_soft_run's verdict on a bad request. */
+int ptni_soft_refuse(struct soft_qp *qp, enum ibv_wc_status status, enum soft_cause cause);
+/*
+ * The queue without its execution, for a driver that decides when things happen: put a request in it as a
+ * post does (positive errno), look at request number `index` of it, complete the oldest by its verdict.
+ */
+int ptni_soft_send_queue(struct soft_qp *qp, const struct ibv_send_wr *wr);
+struct soft_wqe *ptni_soft_send_wqe(struct soft_qp *qp, uint32_t index);
+void ptni_soft_send_finish(struct soft_qp *qp, int verdict, uint32_t len);
 void ptni_soft_retire(struct soft_qp *qp);
 int ptni_soft_run_bind(struct soft_qp *qp, const struct ibv_send_wr *wr);
 int ptni_soft_run_invalidate(struct soft_qp *qp, uint32_t rkey);
