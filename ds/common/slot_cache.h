@@ -90,7 +90,9 @@ static inline uint16_t ptni_slot_cache_tag(uint64_t hash)
 	return (uint16_t)(hash >> 32);
 }
 
-static inline void ptni_slot_cache_prefetch(const struct ptni_slot_cache *cache, uint64_t hash)
+/* Inline by force: the compiler drops calls to a function that only prefetches. */
+static inline __attribute__((always_inline)) void
+ptni_slot_cache_prefetch(const struct ptni_slot_cache *cache, uint64_t hash)
 {
 	if (cache->set)
 		__builtin_prefetch(ptni_slot_cache_set(cache, hash), 1);

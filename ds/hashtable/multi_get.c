@@ -8,7 +8,9 @@
 
 enum {
 	TOGETHER_MAX = PTNI_BATCH_MAX / 2,
-	TOGETHER_BLOCK_BYTES = 1024, /* larger blocks are got one by one */
+	TOGETHER_BLOCK_BYTES = 4096, /* larger blocks are got one by one */
+	TOGETHER_BYTES =
+		32 << 10, /* NIC memory of a lot: what it has no room for waits for the next */
 };
 
 enum item_state {
@@ -35,6 +37,7 @@ struct lot_item {
 struct lot {
 	struct ptni_hash_op *op;
 	unsigned count;
+	size_t used_bytes; /* of op->area */
 	struct lot_item at[TOGETHER_MAX];
 };
 
@@ -59,6 +62,17 @@ static size_t block_bytes(const struct lot_item *at, uint64_t word)
 	    bytes < PTNI_BLOCK_HEAD_BYTES + at->item->key_len_bytes)
 		return 0;
 	return bytes;
+}
+
+/* Room for len_bytes of the lot's memory, or NULL. */
+static uint8_t *room(struct lot *lot, size_t len_bytes)
+{
+	size_t at = lot->used_bytes, next = at + ((len_bytes + 15) & ~(size_t)15);
+
+	if (next > TOGETHER_BYTES)
+		return NULL;
+	lot->used_bytes = next;
+	return lot->op->area + at;
 }
 
 /* The block's window if there is one at hand. */
@@ -129,7 +143,7 @@ static void take_hint(struct lot *lot, struct lot_item *at)
 		return;
 	at->state = ALONE;
 	if (*at->slot != at->hint.word ||
-	    ptni_block_verify(at->nic, TOGETHER_BLOCK_BYTES, at->hint.word) ||
+	    ptni_block_verify(at->nic, block_bytes(at, at->hint.word), at->hint.word) ||
 	    !ptni_block_has_key(at->nic, at->item->key, at->item->key_len_bytes))
 		return;
 	PTNI_COUNT(op->counters, slot_cache_hits);
@@ -186,6 +200,11 @@ static int second_round(struct lot *lot)
 
 		if (at->state != BY_BLOCK)
 			continue;
+		at->nic = room(lot, block_bytes(at, at->word));
+		if (!at->nic) {
+			at->state = ALONE;
+			continue;
+		}
 		if (ptni_hash_block_addr(op, at->word, &addr))
 			return ptni_hash_corrupt(op, "a slot names a block outside the node");
 		ret = ptni_hash_read(op, addr, at->nic, block_bytes(at, at->word));
@@ -250,59 +269,63 @@ static int rounds(struct lot *lot)
 	return ret;
 }
 
-static void prepare(struct lot *lot, struct ptn_hash_item *item, uint64_t code, uint64_t entry)
+/* False: no room left for it. */
+static bool prepare(struct lot *lot, struct lot_item *at)
 {
 	struct ptni_hash_op *op = lot->op;
-	struct lot_item *at = &lot->at[lot->count];
+	size_t bytes = 2 * PTNI_COMBINED_BYTES;
 
-	at->item = item;
-	at->code = code;
-	at->entry = entry;
-	at->addr = op->hash->base[op->node] + ptni_entry_offset(entry);
-	at->nic = op->area + (size_t)lot->count * TOGETHER_BLOCK_BYTES;
-	at->slot = &op->nic->word[lot->count++];
-	ptni_hash_place(code, op->hash->groups, &at->place);
-	at->state = BY_HINT;
-	if (!ptni_slot_cache_find(&op->state->cache, code, op->epoch, &at->hint)) {
+	at->addr = op->hash->base[op->node] + ptni_entry_offset(at->entry);
+	at->slot = &op->nic->word[at - lot->at];
+	ptni_hash_place(at->code, op->hash->groups, &at->place);
+	at->state = BY_BUCKET;
+	if (ptni_slot_cache_find(&op->state->cache, at->code, op->epoch, &at->hint)) {
+		at->state = BY_HINT;
+		bytes = block_bytes(at, at->hint.word);
+	} else {
 		PTNI_COUNT(op->counters, slot_cache_misses);
-		at->state = BY_BUCKET;
 	}
+	at->nic = room(lot, bytes);
+	return at->nic != NULL;
 }
 
-/* Items still marked as pending whose keys live on the first such item's node. */
+/* Items still pending whose keys live on the first such item's node, as many as there is room for. All
+ * the cache's lines are asked for before the first is looked at. */
 static void collect(struct lot *lot, struct ptn_hash_item *items, size_t first, size_t count)
 {
 	struct ptni_hash_op *op = lot->op;
-	struct ptni_epochs epochs;
 
 	for (size_t i = first; i < count && lot->count < TOGETHER_MAX; i++) {
-		uint64_t code, entry;
+		struct lot_item *at = &lot->at[lot->count];
 
 		if (items[i].result != -EINPROGRESS)
 			continue;
-		code = ptni_hash_key(items[i].key, items[i].key_len_bytes, op->hash->seed);
-		entry = ptni_directory_lookup(&op->hash->directory, code);
-		if (!lot->count) {
-			ptni_hash_aim_at(op, entry);
-			ptni_client_epochs(op->hash->client, op->node, &epochs);
-			op->epoch = epochs.epoch;
-			ptni_slot_cache_epoch(&op->state->cache, op->node, op->epoch);
-		}
-		if (ptni_entry_node(entry) == op->node)
-			prepare(lot, &items[i], code, entry);
+		at->item = &items[i];
+		at->code = ptni_hash_key(items[i].key, items[i].key_len_bytes, op->hash->seed);
+		at->entry = ptni_directory_lookup(&op->hash->directory, at->code);
+		if (!lot->count)
+			ptni_hash_aim_entry(op, at->entry);
+		ptni_slot_cache_prefetch(&op->state->cache, at->code);
+		lot->count += ptni_entry_node(at->entry) == op->node;
 	}
+	for (unsigned i = 0; i < lot->count; i++)
+		if (!prepare(lot, &lot->at[i]))
+			lot->count = i;
 }
 
 static int some(struct ptn_worker *worker, struct ptn_hash *hash, struct ptn_hash_item *items,
 		size_t first, size_t count)
 {
 	struct ptni_hash_op op;
-	struct lot lot = { .op = &op };
+	struct lot lot;
 	int ret = ptni_hash_op_begin(&op, worker, hash, NULL, 0);
 
 	if (ret)
 		return ret;
-	ret = ptni_hash_area(&op, (size_t)TOGETHER_MAX * TOGETHER_BLOCK_BYTES);
+	lot.op = &op;
+	lot.count = 0;
+	lot.used_bytes = 0;
+	ret = ptni_hash_area(&op, TOGETHER_BYTES);
 	if (!ret) {
 		collect(&lot, items, first, count);
 		ret = rounds(&lot);

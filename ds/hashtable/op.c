@@ -9,6 +9,14 @@ int ptni_hash_check_key(struct ptn_worker *worker, const void *key, size_t key_l
 	return 0;
 }
 
+int ptni_hash_check_value(struct ptn_worker *worker, const void *value, size_t value_len_bytes)
+{
+	if (value_len_bytes > PTN_VALUE_MAX || (!value && value_len_bytes))
+		return ptni_worker_fail(worker, -EINVAL,
+					"a value has at most 1 MiB (PTN_VALUE_MAX)");
+	return 0;
+}
+
 static struct ptni_hash_worker *worker_state(struct ptn_hash *hash, struct ptn_worker *worker)
 {
 	uint32_t index = ptni_worker_index(worker);
@@ -60,10 +68,8 @@ int ptni_hash_op_begin(struct ptni_hash_op *op, struct ptn_worker *worker, struc
 		ptni_op_end(&op->op);
 		return -ENOMEM;
 	}
-	if (key) {
+	if (key)
 		ptni_hash_aim(op);
-		ptni_slot_cache_epoch(&op->state->cache, op->node, op->epoch);
-	}
 	return 0;
 }
 
@@ -88,13 +94,19 @@ void ptni_hash_aim_at(struct ptni_hash_op *op, uint64_t entry)
 	op->addr = op->hash->base[op->node] + ptni_entry_offset(entry);
 }
 
-void ptni_hash_aim(struct ptni_hash_op *op)
+void ptni_hash_aim_entry(struct ptni_hash_op *op, uint64_t entry)
 {
 	struct ptni_epochs epochs;
 
-	ptni_hash_aim_at(op, ptni_directory_lookup(&op->hash->directory, op->code));
+	ptni_hash_aim_at(op, entry);
 	ptni_client_epochs(op->hash->client, op->node, &epochs);
 	op->epoch = epochs.epoch;
+	ptni_slot_cache_epoch(&op->state->cache, op->node, op->epoch);
+}
+
+void ptni_hash_aim(struct ptni_hash_op *op)
+{
+	ptni_hash_aim_entry(op, ptni_directory_lookup(&op->hash->directory, op->code));
 }
 
 int ptni_hash_corrupt(struct ptni_hash_op *op, const char *where)

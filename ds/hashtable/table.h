@@ -202,6 +202,7 @@ enum ptni_look {
 /* --- op.c: beginning, addresses, batches ------------------------------------------------------- */
 
 int ptni_hash_check_key(struct ptn_worker *worker, const void *key, size_t key_len_bytes);
+int ptni_hash_check_value(struct ptn_worker *worker, const void *value, size_t value_len_bytes);
 /* key may be NULL: then nothing is aimed at. */
 int ptni_hash_op_begin(struct ptni_hash_op *op, struct ptn_worker *worker, struct ptn_hash *hash,
 		       const void *key, size_t key_len_bytes);
@@ -209,6 +210,8 @@ int ptni_hash_op_begin(struct ptni_hash_op *op, struct ptn_worker *worker, struc
 void ptni_hash_op_end(struct ptni_hash_op *op);
 void ptni_hash_aim_at(struct ptni_hash_op *op, uint64_t entry);
 void ptni_hash_aim(struct ptni_hash_op *op); /* by the directory cache */
+/* The same for an entry in hand: aims and takes the node's epoch. */
+void ptni_hash_aim_entry(struct ptni_hash_op *op, uint64_t entry);
 int ptni_hash_entry_addr(const struct ptni_hash_op *op, uint64_t entry, uint64_t *addr_out);
 /* Address of a word's block, if the word makes sense. */
 int ptni_hash_block_addr(const struct ptni_hash_op *op, uint64_t word, uint64_t *addr_out);
@@ -252,6 +255,15 @@ int ptni_hash_find(struct ptni_hash_op *op, enum ptni_look look, struct ptni_fou
 
 int ptni_hash_make_block(struct ptni_hash_op *op);
 int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, bool observed);
+/* What the cache says, if a CAS may go by it alone. */
+bool ptni_hash_blind(struct ptni_hash_op *op, struct ptni_found *found);
+/* The CAS took place: the old block goes, the cache learns, the new block is no longer the operation's. */
+int ptni_hash_published(struct ptni_hash_op *op, const struct ptni_found *found);
+/* The batch with the CAS failed, and the CAS is not known to be done. -EAGAIN: it did not take place. */
+int ptni_hash_publish_failed(struct ptni_hash_op *op, const struct ptni_found *found, bool observed,
+			     int code);
+/* After these the requests of a batch that are not known to be done may have been, or may yet be. */
+bool ptni_hash_uncertain(int code);
 int ptni_hash_claim(struct ptni_hash_op *op);
 
 /* --- split.c, settle.c -------------------------------------------------------------------------- */

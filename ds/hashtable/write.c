@@ -8,8 +8,7 @@ enum write_mode {
 	WRITE_UPDATE
 };
 
-/* After these the requests of a batch that are not known to be done may have been, or may yet be. */
-static bool uncertain(int code)
+bool ptni_hash_uncertain(int code)
 {
 	return code == PTN_E_OUTCOME_UNKNOWN || code == -ETIMEDOUT ||
 	       ptn_error_scope(code) == PTN_SCOPE_NODE || ptn_error_scope(code) == PTN_SCOPE_LANE;
@@ -43,7 +42,7 @@ static void retire(struct ptni_hash_op *op, uint64_t word)
 		ptni_block_retire(&op->op, op->hash->space[op->node], addr, ptni_slot_class(word));
 }
 
-static int published(struct ptni_hash_op *op, const struct ptni_found *found)
+int ptni_hash_published(struct ptni_hash_op *op, const struct ptni_found *found)
 {
 	retire(op, found->word);
 	ptni_slot_cache_store(&op->state->cache, op->code, ptni_hash_second(op), found->index,
@@ -71,17 +70,17 @@ static int reread(struct ptni_hash_op *op, uint32_t index, uint64_t *word_out)
  * stays allocated until its chunk is adopted. What the caller is told: see H4, either way the
  * write took effect, if this operation had seen the old word itself.
  */
-static int publish_failed(struct ptni_hash_op *op, const struct ptni_found *found, bool observed,
-			  int code)
+int ptni_hash_publish_failed(struct ptni_hash_op *op, const struct ptni_found *found, bool observed,
+			     int code)
 {
 	uint64_t word;
 
-	op->lost = uncertain(code);
+	op->lost = ptni_hash_uncertain(code);
 	if (code != PTN_E_OUTCOME_UNKNOWN || reread(op, found->index, &word))
 		return code;
 	op->lost = false;
 	if (ptni_slot_bare(word) == op->word)
-		return published(op, found);
+		return ptni_hash_published(op, found);
 	if (ptni_slot_bare(word) == ptni_slot_bare(found->word))
 		return -EAGAIN;
 	op->lost = true;
@@ -121,11 +120,11 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 		return ret;
 	ret = ptni_batch_run(&op->batch);
 	if (ret)
-		return publish_failed(op, found, observed, ret);
+		return ptni_hash_publish_failed(op, found, observed, ret);
 	op->written = true;
 	word = op->nic->word[0];
 	if (word == expected)
-		return published(op, found);
+		return ptni_hash_published(op, found);
 	if (word == (expected | PTNI_SLOT_FROZEN)) {
 		ret = ptni_hash_settle(op);
 		return ret ? ret : -EAGAIN;
@@ -138,8 +137,7 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 	return 0;
 }
 
-/* What the cache says, if a CAS may go by it alone. */
-static bool blind(struct ptni_hash_op *op, struct ptni_found *found)
+bool ptni_hash_blind(struct ptni_hash_op *op, struct ptni_found *found)
 {
 	const struct ptni_slot_cache *cache = &op->state->cache;
 	struct ptni_slot_hint hint;
@@ -159,7 +157,7 @@ static int write_once(struct ptni_hash_op *op, enum write_mode mode, bool first)
 	struct ptni_found found;
 	int ret;
 
-	if (first && mode != WRITE_INSERT && blind(op, &found)) {
+	if (first && mode != WRITE_INSERT && ptni_hash_blind(op, &found)) {
 		PTNI_COUNT(op->counters, slot_cache_hits);
 		return ptni_hash_publish(op, &found, false);
 	}
@@ -183,11 +181,10 @@ static int write_begin(struct ptni_hash_op *op, struct ptn_worker *worker, struc
 {
 	int ret = ptni_hash_check_key(worker, key, key_len_bytes);
 
+	if (!ret)
+		ret = ptni_hash_check_value(worker, value, value_len_bytes);
 	if (ret)
 		return ret;
-	if (value_len_bytes > PTN_VALUE_MAX || (!value && value_len_bytes))
-		return ptni_worker_fail(worker, -EINVAL,
-					"a value has at most 1 MiB (PTN_VALUE_MAX)");
 	ret = ptni_hash_op_begin(op, worker, hash, key, key_len_bytes);
 	op->value = value;
 	op->value_len = value_len_bytes;
@@ -283,7 +280,7 @@ static int remove_once(struct ptni_hash_op *op, bool first)
 	struct ptni_found found;
 	int ret;
 
-	if (first && blind(op, &found)) {
+	if (first && ptni_hash_blind(op, &found)) {
 		PTNI_COUNT(op->counters, slot_cache_hits);
 		return remove_found(op, &found);
 	}

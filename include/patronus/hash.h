@@ -74,6 +74,24 @@ PTN_API int ptn_hash_multi_get(struct ptn_worker *worker, struct ptn_hash *hash,
 			       struct ptn_hash_item *items, size_t count);
 
 /*
+ * Many updates, or puts, in the round trips of one: those whose slots are cached are published with one doorbell,
+ * the others one by one after them. Each item has its own result, as ptn_hash_update or ptn_hash_put
+ * would give it; returns 0 or the first fatal error. The items are concurrent operations: of two with the same key
+ * either may come last.
+ */
+struct ptn_hash_write {
+	const void *key;
+	size_t key_len_bytes;
+	const void *value;
+	size_t value_len_bytes;
+	int result; /* out */
+};
+PTN_API int ptn_hash_multi_update(struct ptn_worker *worker, struct ptn_hash *hash,
+				  struct ptn_hash_write *items, size_t count);
+PTN_API int ptn_hash_multi_put(struct ptn_worker *worker, struct ptn_hash *hash,
+			       struct ptn_hash_write *items, size_t count);
+
+/*
  * Visit entries in no useful order. Every key that is there during the whole walk is visited exactly
  * once; keys that come or go meanwhile may be. `cursor` starts at 0 and is kept between calls, so a walk can be
  * bounded and resumed: at most about `limit` visits a call. Returns 1 while there is more, 0 at the end,

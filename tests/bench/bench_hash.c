@@ -106,6 +106,28 @@ static void measure(struct bench *bench, const char *name, uint64_t keys,
 	       (double)(after.slot_cache_hits - before.slot_cache_hits) / n);
 }
 
+enum {
+	TOGETHER = 16
+};
+
+/* One call for the next keys of the sequence: the cost of a key is a sixteenth of it. */
+static int op_multi_get(struct bench *bench, uint64_t key)
+{
+	struct ptn_hash_item item[TOGETHER];
+	uint64_t keys[TOGETHER], value[TOGETHER];
+
+	keys[0] = key;
+	for (unsigned i = 0; i < TOGETHER; i++) {
+		if (i)
+			keys[i] = key_of(ptni_rng_below(&bench->rng, bench->keys));
+		item[i] = (struct ptn_hash_item){ .key = &keys[i],
+						  .key_len_bytes = 8,
+						  .buffer = &value[i],
+						  .capacity_bytes = 8 };
+	}
+	return ptn_hash_multi_get(bench->worker, bench->hash, item, TOGETHER);
+}
+
 static void run(uint64_t keys, uint64_t rounds, uint32_t unprotected)
 {
 	const char *address = "inproc:bench";
@@ -131,6 +153,9 @@ static void run(uint64_t keys, uint64_t rounds, uint32_t unprotected)
 	measure(&bench, "get, 100 keys", 100, op_get);
 	measure(&bench, "get, 10000 keys", keys < 10000 ? keys : 10000, op_get);
 	measure(&bench, "get, all keys", keys, op_get);
+	bench.rounds = all / TOGETHER;
+	measure(&bench, "16 keys at once, all keys", keys, op_multi_get);
+	bench.rounds = all;
 	measure(&bench, "get, absent", keys, op_absent);
 	measure(&bench, "update, 100 keys", 100, op_update);
 	measure(&bench, "update, all keys", keys, op_update);

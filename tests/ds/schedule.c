@@ -151,10 +151,58 @@ static int perform(struct actor *actor, struct deed *deed)
 	}
 }
 
+static void get_together(struct actor *actor)
+{
+	struct ptn_hash_item item[SCHEDULE_ACTS];
+
+	for (unsigned i = 0; i < actor->count; i++)
+		item[i] = (struct ptn_hash_item){
+			&actor->run->key[actor->deed[i].act.key], 4, &actor->deed[i].got, 4, 0, 0
+		};
+	(void)ptn_hash_multi_get(mock_worker(actor->client), actor->hash, item, actor->count);
+	for (unsigned i = 0; i < actor->count; i++)
+		actor->deed[i].result = item[i].result;
+}
+
+static void write_together(struct actor *actor)
+{
+	struct ptn_hash_write item[SCHEDULE_ACTS];
+
+	for (unsigned i = 0; i < actor->count; i++)
+		item[i] = (struct ptn_hash_write){ &actor->run->key[actor->deed[i].act.key], 4,
+						   &actor->deed[i].act.value, 4, 0 };
+	(void)(actor->deed[0].act.kind == ACT_PUT ? ptn_hash_multi_put : ptn_hash_multi_update)(
+		mock_worker(actor->client), actor->hash, item, actor->count);
+	for (unsigned i = 0; i < actor->count; i++)
+		actor->deed[i].result = item[i].result;
+}
+
+static void act_together(struct actor *actor)
+{
+	for (unsigned i = 0; i < actor->count; i++) {
+		actor->deed[i].began = ++actor->run->events;
+		actor->deed[i].outcome = RUNNING;
+	}
+	if (actor->deed[0].act.kind == ACT_GET)
+		get_together(actor);
+	else
+		write_together(actor);
+	for (unsigned i = 0; i < actor->count; i++) {
+		actor->deed[i].ended = ++actor->run->events;
+		actor->deed[i].outcome = actor->deed[i].result == PTN_E_OUTCOME_UNKNOWN ? UNKNOWN :
+											  DONE;
+	}
+	actor->finished = true;
+}
+
 static void actor_main(void *arg)
 {
 	struct actor *actor = arg;
 
+	if (actor->run->schedule->together) {
+		act_together(actor);
+		return;
+	}
 	for (unsigned i = 0; i < actor->count; i++) {
 		struct deed *deed = &actor->deed[i];
 

@@ -39,6 +39,7 @@ struct schedule {
 	unsigned present; /* bit = key that is there before, value 100 + key */
 	unsigned preemptions;
 	bool warm; /* the clients' caches know the keys that are there */
+	bool together; /* a client's acts, all of one kind, are one call of ptn_hash_multi_... */
 	bool sliced; /* READs are not atomic: word by word */
 	struct act act[SCHEDULE_CLIENTS][SCHEDULE_ACTS];
 };

@@ -34,6 +34,22 @@ static const struct schedule scenarios[] = {
 	{ .name = "insert that splits, then another's",
 	  .fill = 28,
 	  .act = { { { ACT_INSERT, 0, 1 } }, { { ACT_INSERT, 1, 2 }, { ACT_GET, 0, 0 } } } },
+	{ .name = "updates together",
+	  .present = 7,
+	  .warm = true,
+	  .together = true,
+	  .act = { { { ACT_UPDATE, 0, 1 }, { ACT_UPDATE, 1, 2 }, { ACT_UPDATE, 2, 3 } } } },
+	{ .name = "puts together, one key twice",
+	  .present = 5,
+	  .warm = true,
+	  .together = true,
+	  .act = { { { ACT_PUT, 0, 1 }, { ACT_PUT, 1, 2 }, { ACT_PUT, 0, 3 } } } },
+	{ .name = "updates together beside others",
+	  .present = 3,
+	  .warm = true,
+	  .together = true,
+	  .act = { { { ACT_UPDATE, 0, 1 }, { ACT_UPDATE, 1, 2 } },
+		   { { ACT_UPDATE, 1, 3 }, { ACT_UPDATE, 2, 4 } } } },
 };
 
 static void death__before_every_verb(void **state)

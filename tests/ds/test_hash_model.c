@@ -136,6 +136,41 @@ static void multi_get__costs_as_one(void **state)
 	table_close(&t);
 }
 
+static void multi_update__costs_as_one(void **state)
+{
+	struct ptn_counters before;
+	struct ptn_hash_write items[20];
+	char keys[20][8], got[16];
+	struct table t;
+	size_t len;
+
+	table_open(&t, 1, 40, 1);
+	for (unsigned i = 0; i < 20; i++) {
+		memset(keys[i], 0, 8);
+		snprintf(keys[i], 8, "k%u", i);
+		if (i != 7)
+			assert_int_equal(ptn_hash_put(t.worker, t.hash, keys[i], 8, "old", 3), 0);
+		items[i] = (struct ptn_hash_write){ keys[i], 8, keys[19 - i], i % 8, 1 };
+	}
+	before = mock_counters(t.client);
+	assert_int_equal(ptn_hash_multi_update(t.worker, t.hash, items, 20), 0);
+	/* [WRITE, CAS] of 19 keys in one doorbell; the absent one is looked for afterwards */
+	expect_cost(&t, &before, 2, 2 * 19 + 2, 4096);
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(items[i].result, i == 7 ? -ENOENT : 0);
+		assert_int_equal(ptn_hash_get(t.worker, t.hash, keys[i], 8, got, 16, &len),
+				 i == 7 ? -ENOENT : 0);
+		if (i == 7)
+			continue;
+		assert_int_equal(len, i % 8);
+		assert_memory_equal(got, keys[19 - i], i % 8);
+	}
+	assert_int_equal(ptn_hash_multi_put(t.worker, t.hash, items, 20), 0);
+	assert_int_equal(ptn_hash_get(t.worker, t.hash, keys[7], 8, got, 16, &len), 0);
+	assert_int_equal(len, 7);
+	table_close(&t);
+}
+
 static void input__is_checked(void **state)
 {
 	struct ptn_hash *none;
@@ -443,6 +478,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cost__is_within_budget),
 		cmocka_unit_test(multi_get__costs_as_one),
+		cmocka_unit_test(multi_update__costs_as_one),
 		cmocka_unit_test(input__is_checked),
 		cmocka_unit_test(model__one_node),
 		cmocka_unit_test(model__wide_subtables),

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Many updates in the round trip of one: [WRITE block, CAS slot] of every key whose slot is cached, in one
+ * doorbell. What is not cached, or met another word than the cache said, is done on its own afterwards.
+ *
+ * The client dies anywhere in the list: requests are executed in order, so each key has its old block or its
+ * new one, and the blocks that no slot points at are found when their chunk is adopted. The lane fails
+ * in the list: what was executed counts; the one CAS in doubt is settled as a single update's would be; what
+ * comes after it has not been executed (or, if even that is unknown, is reported so).
+ */
+#include "ds/hashtable/table.h"
+
+enum {
+	TOGETHER_MAX = PTNI_BATCH_MAX / 2,
+	TOGETHER_BLOCK_BYTES = 4096, /* larger blocks go one by one */
+	TOGETHER_BYTES = 40 << 10,
+};
+
+typedef int (*write_one)(struct ptn_worker *worker, struct ptn_hash *hash, const void *key,
+			 size_t key_len_bytes, const void *value, size_t value_len_bytes);
+
+/* An item's part of the operation's state: see struct ptni_hash_op. */
+struct lot_write {
+	struct ptn_hash_write *item;
+	uint64_t code, entry, word;
+	struct ptni_found found;
+	struct ptni_block block;
+	uint8_t *image;
+	uint64_t *old;
+	unsigned cas; /* its place in the batch */
+};
+
+struct lot {
+	struct ptni_hash_op *op;
+	unsigned count;
+	struct lot_write at[TOGETHER_MAX];
+};
+
+/* The operation becomes this item's. */
+static void take_up(struct ptni_hash_op *op, const struct lot_write *at)
+{
+	op->key = at->item->key;
+	op->key_len = at->item->key_len_bytes;
+	op->value = at->item->value;
+	op->value_len = at->item->value_len_bytes;
+	op->code = at->code;
+	ptni_hash_aim_at(op, at->entry);
+	op->block = at->block;
+	op->word = at->word;
+	op->image = at->image;
+	op->lost = false;
+}
+
+/* A block that was not published goes back, unless a word may point at it. */
+static void give_back(struct ptni_hash_op *op)
+{
+	if (op->word && !op->lost)
+		ptni_block_cancel(&op->op, op->hash->space[op->node], &op->block);
+	op->word = 0;
+}
+
+/* The cache knows the slot, and there is a block for the new value. */
+static bool prepare(struct ptni_hash_op *op, struct lot_write *at)
+{
+	size_t len_bytes = ptni_block_bytes(at->item->key_len_bytes, at->item->value_len_bytes);
+
+	if (len_bytes > TOGETHER_BLOCK_BYTES)
+		return false;
+	take_up(op, at);
+	op->written = false;
+	if (!ptni_hash_blind(op, &at->found) || ptni_hash_make_block(op))
+		return false;
+	PTNI_COUNT(op->counters, slot_cache_hits);
+	at->block = op->block;
+	at->word = op->word;
+	at->image = op->image;
+	op->word = 0;
+	return true;
+}
+
+static int post(struct ptni_hash_op *op, struct lot_write *at, uint64_t *old)
+{
+	uint64_t slot = op->hash->base[op->node] + ptni_entry_offset(at->entry) +
+			8 * (uint64_t)at->found.index;
+
+	ptni_batch_write(&op->batch, at->block.window, at->block.addr, at->image,
+			 (uint32_t)ptni_block_bytes(at->item->key_len_bytes,
+						    at->item->value_len_bytes));
+	at->cas = op->batch.count;
+	at->old = old;
+	return ptni_hash_cas(op, slot, ptni_slot_bare(at->found.word), at->word, old);
+}
+
+/* The CAS was executed: published, or the slot had another word: then it is done again on its own. */
+static void executed(struct ptni_hash_op *op, struct lot_write *at)
+{
+	take_up(op, at);
+	if (*at->old == ptni_slot_bare(at->found.word)) {
+		at->item->result = ptni_hash_published(op, &at->found);
+		PTNI_COUNT(op->counters, ops_put);
+		return;
+	}
+	PTNI_COUNT(op->counters, slot_cache_wrong);
+	ptni_slot_cache_drop(&op->state->cache, op->code);
+	at->item->result = -EAGAIN;
+	give_back(op);
+}
+
+/*
+ * The batch stopped at this CAS or before it. Of a transport that failed nobody knows how much it had
+ * carried, so each slot is asked; nothing can land any more.
+ */
+static void stopped(struct ptni_hash_op *op, struct lot_write *at, int code)
+{
+	int ret = code;
+
+	take_up(op, at);
+	if (code == PTN_E_OUTCOME_UNKNOWN)
+		ret = ptni_hash_publish_failed(op, &at->found, false, code);
+	else
+		op->lost = ptni_hash_uncertain(code);
+	at->item->result = ret;
+	give_back(op);
+}
+
+static int publish_all(struct lot *lot)
+{
+	struct ptni_hash_op *op = lot->op;
+	unsigned done = 0;
+	int ret = 0;
+
+	ptni_hash_batch(op);
+	for (unsigned i = 0; i < lot->count && !ret; i++)
+		ret = post(op, &lot->at[i], &op->nic->word[i]);
+	if (!ret) {
+		ret = ptni_batch_run(&op->batch);
+		done = op->batch.done;
+	}
+	for (unsigned i = 0; i < lot->count; i++) {
+		if (!ret || lot->at[i].cas < done)
+			executed(op, &lot->at[i]);
+		else
+			stopped(op, &lot->at[i], ret);
+	}
+	return ret == PTN_E_OUTCOME_UNKNOWN ? 0 : ret;
+}
+
+/*
+ * Items still pending whose keys live on the first such item's node. The cache's lines are asked for before
+ * the first is looked at. What cannot go together is marked -EAGAIN. Returns the index behind the last one.
+ */
+static size_t collect(struct lot *lot, struct ptn_hash_write *items, size_t first, size_t count)
+{
+	struct ptni_hash_op *op = lot->op;
+	unsigned found = 0;
+	size_t i, bytes = 0;
+
+	for (i = first; i < count && found < TOGETHER_MAX && bytes < TOGETHER_BYTES; i++) {
+		struct lot_write *at = &lot->at[found];
+
+		if (items[i].result != -EINPROGRESS)
+			continue;
+		at->item = &items[i];
+		at->code = ptni_hash_key(items[i].key, items[i].key_len_bytes, op->hash->seed);
+		at->entry = ptni_directory_lookup(&op->hash->directory, at->code);
+		at->word = 0;
+		if (!found)
+			ptni_hash_aim_entry(op, at->entry);
+		if (ptni_entry_node(at->entry) != op->node)
+			continue;
+		ptni_slot_cache_prefetch(&op->state->cache, at->code);
+		items[i].result = -EAGAIN;
+		bytes += ptni_block_bytes(items[i].key_len_bytes, items[i].value_len_bytes);
+		found++;
+	}
+	for (unsigned k = 0; k < found; k++) {
+		lot->at[lot->count] = lot->at[k];
+		lot->count += prepare(op, &lot->at[lot->count]);
+	}
+	return i;
+}
+
+/* The next lot; *next_out is behind its last item. */
+static int together(struct ptn_worker *worker, struct ptn_hash *hash, struct ptn_hash_write *items,
+		    size_t first, size_t count, size_t *next_out)
+{
+	struct ptni_hash_op op;
+	struct lot lot;
+	int ret = ptni_hash_op_begin(&op, worker, hash, NULL, 0);
+
+	if (ret)
+		return ret;
+	lot.op = &op;
+	lot.count = 0;
+	*next_out = collect(&lot, items, first, count);
+	if (lot.count)
+		ret = publish_all(&lot);
+	ptni_hash_op_end(&op);
+	return ret;
+}
+
+static bool fatal(int result)
+{
+	return result && result != -ENOENT && result != PTN_E_OUTCOME_UNKNOWN;
+}
+
+static int alone(struct ptn_worker *worker, struct ptn_hash *hash, struct ptn_hash_write *items,
+		 size_t count, write_one write)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct ptn_hash_write *item = &items[i];
+
+		if (item->result != -EAGAIN)
+			continue;
+		item->result = write(worker, hash, item->key, item->key_len_bytes, item->value,
+				     item->value_len_bytes);
+		if (fatal(item->result))
+			return item->result;
+	}
+	return 0;
+}
+
+static int lots(struct ptn_worker *worker, struct ptn_hash *hash, struct ptn_hash_write *items,
+		size_t count, write_one write)
+{
+	size_t first = 0, next;
+	int ret = 0;
+
+	for (;;) {
+		while (first < count && items[first].result != -EINPROGRESS)
+			first++;
+		if (first == count)
+			return 0;
+		ret = together(worker, hash, items, first, count, &next);
+		if (!ret)
+			ret = alone(worker, hash, items + first, next - first, write);
+		if (ret)
+			break;
+	}
+	for (size_t i = first; i < count; i++)
+		if (items[i].result == -EINPROGRESS || items[i].result == -EAGAIN)
+			items[i].result = ret;
+	return ret;
+}
+
+static int multi_write(struct ptn_worker *worker, struct ptn_hash *hash,
+		       struct ptn_hash_write *items, size_t count, write_one write)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct ptn_hash_write *item = &items[i];
+
+		item->result = ptni_hash_check_key(worker, item->key, item->key_len_bytes);
+		if (!item->result)
+			item->result =
+				ptni_hash_check_value(worker, item->value, item->value_len_bytes);
+		if (!item->result)
+			item->result = -EINPROGRESS;
+	}
+	return lots(worker, hash, items, count, write);
+}
+
+int ptn_hash_multi_update(struct ptn_worker *worker, struct ptn_hash *hash,
+			  struct ptn_hash_write *items, size_t count)
+{
+	return multi_write(worker, hash, items, count, ptn_hash_update);
+}
+
+int ptn_hash_multi_put(struct ptn_worker *worker, struct ptn_hash *hash,
+		       struct ptn_hash_write *items, size_t count)
+{
+	return multi_write(worker, hash, items, count, ptn_hash_put);
+}
