@@ -21,6 +21,7 @@ struct ycsb_store {
 	struct ptn_client *client;
 	struct ptn_worker *control; /* opens the table and asks for its state */
 	struct ptn_hash *hash;
+	uint32_t depth;
 	pthread_mutex_t lock; /* of sum */
 	struct ptn_counters sum; /* of the workers closed so far */
 };
@@ -28,8 +29,8 @@ struct ycsb_store {
 struct ycsb_worker {
 	struct ycsb_store *store;
 	struct ptn_worker *worker;
-	uint32_t capacity_bytes;
-	uint8_t *record, *merged;
+	uint32_t capacity_bytes; /* of one record */
+	uint8_t *record, *merged; /* as many records as the depth */
 };
 
 /* Room for the records, the garbage that awaits its grace period, the directory and a split or two. */
@@ -60,6 +61,14 @@ static int open_node(struct ycsb_store *store, const struct ycsb_store_options *
 	return ptn_node_open(address, &node_options, &store->node);
 }
 
+/* Of each worker: twice the records, as sets do not fill evenly; at most 100 MB. */
+static uint64_t cache_entries(const struct ycsb_store_options *options)
+{
+	const uint64_t max = UINT64_C(4) << 20;
+
+	return options->record_cnt < max / 2 ? 2 * options->record_cnt : max;
+}
+
 static int open_table(struct ycsb_store *store, const struct ycsb_store_options *options,
 		      const char *address)
 {
@@ -73,6 +82,7 @@ static int open_table(struct ycsb_store *store, const struct ycsb_store_options 
 		.size = sizeof(hash_options),
 		.create = options->create ? 1 : 0xff,
 		.initial_slots = options->initial_slots,
+		.cache_entries = cache_entries(options),
 	};
 	int error = ptn_client_open(&address, 1, &client_options, &store->client);
 
@@ -105,6 +115,7 @@ static int hash_open(const struct ycsb_store_options *options, struct ycsb_store
 	if (store == NULL)
 		return -ENOMEM;
 	store->schema = options->schema;
+	store->depth = options->depth > 1 ? options->depth : 1;
 	pthread_mutex_init(&store->lock, NULL);
 	error = open_node(store, options, address, sizeof(address));
 	if (error == -ENOMEM)
@@ -161,8 +172,8 @@ static int hash_worker_open(struct ycsb_store *store, uint32_t worker_idx,
 		return error;
 	worker->store = store;
 	worker->capacity_bytes = ycsb_record_len_max(store->schema);
-	worker->record = malloc(worker->capacity_bytes);
-	worker->merged = malloc(worker->capacity_bytes);
+	worker->record = malloc((size_t)store->depth * worker->capacity_bytes);
+	worker->merged = malloc((size_t)store->depth * worker->capacity_bytes);
 	if (worker->record != NULL && worker->merged != NULL)
 		error = ptn_worker_open(store->client, &worker->worker);
 	if (error != 0)
@@ -185,23 +196,32 @@ static int hash_read(struct ycsb_worker *worker, const struct ycsb_key *key,
 	return 0;
 }
 
-/* `old`: the record as read, needed when one field is written. */
+/* What to write: `old`, the record as read, with one field changed (in `merged`), or all of it. */
+static int new_record(const struct ycsb_worker *worker, const struct ycsb_write *write,
+		      struct ycsb_bytes old, uint8_t *merged, struct ycsb_bytes *new_out)
+{
+	int len;
+
+	*new_out = (struct ycsb_bytes){ write->data, write->len_bytes };
+	if (write->field < 0)
+		return 0;
+	len = ycsb_record_merge(worker->store->schema, old, write, merged);
+	if (len < 0)
+		return len;
+	*new_out = (struct ycsb_bytes){ merged, (uint32_t)len };
+	return 0;
+}
+
 static int write_over(struct ycsb_worker *worker, const struct ycsb_key *key,
 		      const struct ycsb_write *write, struct ycsb_bytes old)
 {
-	const uint8_t *data = write->data;
-	size_t len_bytes = write->len_bytes;
+	struct ycsb_bytes new;
+	int error = new_record(worker, write, old, worker->merged, &new);
 
-	if (write->field >= 0) {
-		int len = ycsb_record_merge(worker->store->schema, old, write, worker->merged);
-
-		if (len < 0)
-			return len;
-		data = worker->merged;
-		len_bytes = (size_t)len;
-	}
+	if (error != 0)
+		return error;
 	return ptn_hash_update(worker->worker, worker->store->hash, key->bytes, key->len_bytes,
-			       data, len_bytes);
+			       new.data, new.len_bytes);
 }
 
 /*
@@ -241,6 +261,77 @@ static int hash_read_modify_write(struct ycsb_worker *worker, const struct ycsb_
 	*record_out = record;
 	*read_end_ns_out = read_end_ns;
 	return 0;
+}
+
+static bool reads(const struct ycsb_request *request)
+{
+	return request->kind != YCSB_REQUEST_UPDATE || request->write.field >= 0;
+}
+
+/* The first half: all records that are asked for, or of which one field is to be changed. */
+static void read_many(struct ycsb_worker *worker, struct ycsb_request *requests, uint32_t count)
+{
+	struct ptn_hash_item items[YCSB_DEPTH_MAX];
+	uint32_t item_cnt = 0;
+	uint64_t end_ns;
+
+	for (uint32_t i = 0; i < count; i++) {
+		requests[i].error = 0;
+		if (reads(&requests[i]))
+			items[item_cnt++] = (struct ptn_hash_item){
+				.key = requests[i].key.bytes,
+				.key_len_bytes = requests[i].key.len_bytes,
+				.buffer = worker->record + (size_t)i * worker->capacity_bytes,
+				.capacity_bytes = worker->capacity_bytes,
+			};
+	}
+	if (item_cnt != 0)
+		(void)ptn_hash_multi_get(worker->worker, worker->store->hash, items, item_cnt);
+	end_ns = ycsb_now_ns();
+	item_cnt = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		requests[i].read_end_ns = requests[i].end_ns = end_ns;
+		if (!reads(&requests[i]))
+			continue;
+		requests[i].error = items[item_cnt].result;
+		requests[i].record = (struct ycsb_bytes){ items[item_cnt].buffer,
+							  (uint32_t)items[item_cnt].len_bytes };
+		item_cnt++;
+	}
+}
+
+static void hash_many(struct ycsb_worker *worker, struct ycsb_request *requests, uint32_t count)
+{
+	struct ptn_hash_write writes[YCSB_DEPTH_MAX];
+	struct ycsb_request *request_of[YCSB_DEPTH_MAX];
+	uint32_t write_cnt = 0;
+	uint64_t end_ns;
+
+	read_many(worker, requests, count);
+	for (uint32_t i = 0; i < count; i++) {
+		struct ycsb_request *request = &requests[i];
+		struct ycsb_bytes new;
+
+		if (request->kind == YCSB_REQUEST_READ || request->error != 0)
+			continue;
+		request->error = new_record(worker, &request->write, request->record,
+					    worker->merged + (size_t)i * worker->capacity_bytes,
+					    &new);
+		if (request->error != 0)
+			continue;
+		request_of[write_cnt] = request;
+		writes[write_cnt++] = (struct ptn_hash_write){ request->key.bytes,
+							       request->key.len_bytes, new.data,
+							       new.len_bytes, 0 };
+	}
+	if (write_cnt == 0)
+		return;
+	(void)ptn_hash_multi_update(worker->worker, worker->store->hash, writes, write_cnt);
+	end_ns = ycsb_now_ns();
+	for (uint32_t i = 0; i < write_cnt; i++) {
+		request_of[i]->error = writes[i].result;
+		request_of[i]->end_ns = end_ns;
+	}
 }
 
 static int hash_remove(struct ycsb_worker *worker, const struct ycsb_key *key)
@@ -303,6 +394,7 @@ const struct ycsb_store_ops ycsb_hash_ops = {
 	.update = hash_update,
 	.insert = hash_insert,
 	.read_modify_write = hash_read_modify_write,
+	.many = hash_many,
 	.remove = hash_remove,
 	.counters = hash_counters,
 	.error_text = hash_error_text,

@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <sched.h>
 
-static void note(struct ycsb_client *client, enum ycsb_metric metric, int error, uint64_t start_ns,
-		 uint64_t end_ns)
+void ycsb_client_note(struct ycsb_client *client, enum ycsb_metric metric, int error,
+		      uint64_t start_ns, uint64_t end_ns)
 {
 	enum ycsb_status status = ycsb_status_of(error);
 
@@ -28,17 +28,29 @@ static void key_name(const struct ycsb_client *client, uint64_t number, struct y
 	ycsb_key_name(number, config->insert_ordered != 0, (uint32_t)config->zero_padding, key_out);
 }
 
-static void verify(struct ycsb_client *client, const struct ycsb_key *key, struct ycsb_bytes record)
+void ycsb_client_verify(struct ycsb_client *client, const struct ycsb_key *key,
+			struct ycsb_bytes record)
 {
-	uint64_t start_ns = ycsb_now_ns();
-	int error = ycsb_record_verify(&client->stream.workload->schema, key, record);
+	uint64_t start_ns;
+	int error;
 
-	note(client, YCSB_METRIC_VERIFY, error, start_ns, ycsb_now_ns());
+	if (!client->stream.workload->schema.integrity)
+		return;
+	start_ns = ycsb_now_ns();
+	error = ycsb_record_verify(&client->stream.workload->schema, key, record);
+
+	ycsb_client_note(client, YCSB_METRIC_VERIFY, error, start_ns, ycsb_now_ns());
 }
 
-static bool integrity(const struct ycsb_client *client)
+/* The name of an existing key. */
+int ycsb_client_key(struct ycsb_client *client, struct ycsb_key *key_out)
 {
-	return client->stream.workload->schema.integrity;
+	uint64_t number;
+	int error = ycsb_stream_key(&client->stream, &number);
+
+	if (error == 0)
+		key_name(client, number, key_out);
+	return error;
 }
 
 static int insert_once(struct ycsb_client *client, const struct ycsb_key *key,
@@ -47,7 +59,7 @@ static int insert_once(struct ycsb_client *client, const struct ycsb_key *key,
 	uint64_t start_ns = ycsb_now_ns();
 	int error = client->ops->insert(client->worker, key, write);
 
-	note(client, YCSB_METRIC_INSERT, error, start_ns, ycsb_now_ns());
+	ycsb_client_note(client, YCSB_METRIC_INSERT, error, start_ns, ycsb_now_ns());
 	return error;
 }
 
@@ -79,17 +91,16 @@ static int transact_read(struct ycsb_client *client)
 {
 	struct ycsb_bytes record = { NULL, 0 };
 	struct ycsb_key key;
-	uint64_t number, start_ns;
-	int error = ycsb_stream_key(&client->stream, &number);
+	uint64_t start_ns;
+	int error = ycsb_client_key(client, &key);
 
 	if (error != 0)
 		return error;
-	key_name(client, number, &key);
 	start_ns = ycsb_now_ns();
 	error = client->ops->read(client->worker, &key, &record);
-	note(client, YCSB_METRIC_READ, error, start_ns, ycsb_now_ns());
-	if (integrity(client) && error == 0)
-		verify(client, &key, record);
+	ycsb_client_note(client, YCSB_METRIC_READ, error, start_ns, ycsb_now_ns());
+	if (error == 0)
+		ycsb_client_verify(client, &key, record);
 	return 0;
 }
 
@@ -97,16 +108,15 @@ static int transact_update(struct ycsb_client *client)
 {
 	struct ycsb_write write;
 	struct ycsb_key key;
-	uint64_t number, start_ns;
-	int error = ycsb_stream_key(&client->stream, &number);
+	uint64_t start_ns;
+	int error = ycsb_client_key(client, &key);
 
 	if (error != 0)
 		return error;
-	key_name(client, number, &key);
 	write = ycsb_stream_update(&client->stream, &key);
 	start_ns = ycsb_now_ns();
 	error = client->ops->update(client->worker, &key, &write);
-	note(client, YCSB_METRIC_UPDATE, error, start_ns, ycsb_now_ns());
+	ycsb_client_note(client, YCSB_METRIC_UPDATE, error, start_ns, ycsb_now_ns());
 	return 0;
 }
 
@@ -116,23 +126,22 @@ static int transact_rmw(struct ycsb_client *client)
 	struct ycsb_bytes record = { NULL, 0 };
 	struct ycsb_write write;
 	struct ycsb_key key;
-	uint64_t number, start_ns, read_ns, end_ns;
-	int error = ycsb_stream_key(&client->stream, &number);
+	uint64_t start_ns, read_ns, end_ns;
+	int error = ycsb_client_key(client, &key);
 
 	if (error != 0)
 		return error;
-	key_name(client, number, &key);
 	write = ycsb_stream_update(&client->stream, &key);
 	start_ns = read_ns = ycsb_now_ns();
 	error = client->ops->read_modify_write(client->worker, &key, &write, &record, &read_ns);
 	end_ns = ycsb_now_ns();
 	if (error == 0) {
-		note(client, YCSB_METRIC_READ, 0, start_ns, read_ns);
-		note(client, YCSB_METRIC_UPDATE, 0, read_ns, end_ns);
+		ycsb_client_note(client, YCSB_METRIC_READ, 0, start_ns, read_ns);
+		ycsb_client_note(client, YCSB_METRIC_UPDATE, 0, read_ns, end_ns);
 	}
-	note(client, YCSB_METRIC_RMW, error, start_ns, end_ns);
-	if (integrity(client) && error == 0)
-		verify(client, &key, record);
+	ycsb_client_note(client, YCSB_METRIC_RMW, error, start_ns, end_ns);
+	if (error == 0)
+		ycsb_client_verify(client, &key, record);
 	return 0;
 }
 
@@ -168,34 +177,33 @@ static void scan_row(void *context, const char *key, uint32_t key_len_bytes,
 	struct ycsb_key name = { .len_bytes = key_len_bytes };
 
 	check->row_cnt++;
-	if (!integrity(check->client) || key_len_bytes > YCSB_KEY_MAX)
+	if (key_len_bytes > YCSB_KEY_MAX)
 		return;
 	for (uint32_t i = 0; i < key_len_bytes; i++)
 		name.bytes[i] = key[i];
-	verify(check->client, &name, record);
+	ycsb_client_verify(check->client, &name, record);
 }
 
 static int transact_scan(struct ycsb_client *client)
 {
 	struct scan_check check = { .client = client };
 	struct ycsb_key key;
-	uint64_t number, start_ns;
+	uint64_t start_ns;
 	uint32_t record_cnt;
-	int error = ycsb_stream_key(&client->stream, &number);
+	int error = ycsb_client_key(client, &key);
 
 	if (error != 0)
 		return error;
-	key_name(client, number, &key);
 	record_cnt = ycsb_stream_scan_len(&client->stream);
 	start_ns = ycsb_now_ns();
 	error = client->ops->scan(client->worker, &key, record_cnt, scan_row, &check);
-	note(client, YCSB_METRIC_SCAN, error, start_ns, ycsb_now_ns());
+	ycsb_client_note(client, YCSB_METRIC_SCAN, error, start_ns, ycsb_now_ns());
 	return 0;
 }
 
-int ycsb_client_transact(struct ycsb_client *client)
+int ycsb_client_do(struct ycsb_client *client, enum ycsb_op op)
 {
-	switch (ycsb_stream_op(&client->stream)) {
+	switch (op) {
 	case YCSB_READ:
 		return transact_read(client);
 	case YCSB_UPDATE:
@@ -210,4 +218,9 @@ int ycsb_client_transact(struct ycsb_client *client)
 		break;
 	}
 	return -ECANCELED;
+}
+
+int ycsb_client_transact(struct ycsb_client *client)
+{
+	return ycsb_client_do(client, ycsb_stream_op(&client->stream));
 }

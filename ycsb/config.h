@@ -74,7 +74,7 @@ struct ycsb_config {
 	char target[YCSB_TEXT_MAX];
 	int64_t protection;
 	uint64_t memory_bytes;
-	int64_t term_ms, seed, initial_slots;
+	int64_t term_ms, seed, initial_slots, depth;
 	char json_file[YCSB_TEXT_MAX], hgrm_dir[YCSB_TEXT_MAX];
 
 	uint32_t note_cnt; /* properties that were accepted and mean nothing here */

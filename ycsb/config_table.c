@@ -2,6 +2,7 @@
 #include "ycsb/config_table.h"
 
 #include "ycsb/config.h"
+#include "ycsb/store.h"
 
 #define AT(member) offsetof(struct ycsb_config, member)
 
@@ -151,6 +152,8 @@ const struct ycsb_property ycsb_property_table[] = {
 	INT("patronus.seed", seed, "1", 0, 9e15, "seed of the random numbers"),
 	INT("patronus.initial.slots", initial_slots, "0", 0, 1e12,
 	    "slots the table starts with; 0: the library's default"),
+	INT("patronus.depth", depth, "1", 1, YCSB_DEPTH_MAX,
+	    "reads and updates that a thread has under way at a time; 1: one after the other"),
 	TEXT("patronus.json", json_file, NULL, "file for a full JSON report"),
 	TEXT("patronus.hgrm", hgrm_dir, NULL, "folder for a .hgrm file per operation"),
 

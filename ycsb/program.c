@@ -104,6 +104,7 @@ static int with_store(const struct ycsb_cli *cli, struct ycsb_workload *workload
 		.term_ns = (uint64_t)config->term_ms * 1000000,
 		.seed = (uint64_t)config->seed,
 		.worker_cnt = (uint32_t)config->thread_cnt,
+		.depth = (uint32_t)config->depth,
 		.protection = config->protection != 0,
 		.create = (cli->phases & YCSB_LOAD) != 0 || config->insert_proportion >= 1,
 	};

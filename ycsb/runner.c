@@ -62,10 +62,18 @@ static int operate(struct thread *thread)
 		return 0;
 	while ((thread->op_max == 0 || done < thread->op_max) &&
 	       !atomic_load_explicit(&workload->stop, memory_order_relaxed)) {
-		error = load ? ycsb_client_load(client) : ycsb_client_transact(client);
-		if (error != 0)
+		int count = 1;
+
+		if (!load && client->lot != NULL)
+			error = count = ycsb_client_transact_lot(
+				client, thread->op_max == 0 ? UINT64_MAX : thread->op_max - done);
+		else
+			error = load ? ycsb_client_load(client) : ycsb_client_transact(client);
+		if (error < 0)
 			break;
-		atomic_store_explicit(&thread->op_cnt, ++done, memory_order_relaxed);
+		error = 0;
+		done += (uint64_t)count;
+		atomic_store_explicit(&thread->op_cnt, done, memory_order_relaxed);
 		if (tick_ns == 0)
 			continue;
 		client->scheduled_ns = start_ns + done * tick_ns;
@@ -87,8 +95,11 @@ static uint64_t thread_cpu_ns(void)
 static int thread_open(struct thread *thread)
 {
 	struct ycsb_session *session = thread->run->session;
-	int error = ycsb_stream_init(&thread->client.stream, session->workload, thread->run->phase,
-				     thread->idx);
+	int error;
+
+	thread->client.ops = session->ops;
+	error = ycsb_stream_init(&thread->client.stream, session->workload, thread->run->phase,
+				 thread->idx);
 
 	if (error == 0)
 		error = ycsb_measure_init(&thread->client.measure,
@@ -96,7 +107,8 @@ static int thread_open(struct thread *thread)
 	if (error == 0)
 		error = session->ops->worker_open(session->store, thread->idx,
 						  &thread->client.worker);
-	thread->client.ops = session->ops;
+	if (error == 0)
+		error = ycsb_lot_open(&thread->client, (uint32_t)session->config->depth);
 	return error;
 }
 
@@ -308,6 +320,7 @@ static int run_init(struct run *run)
 static void run_fini(struct run *run)
 {
 	for (uint32_t i = 0; i < run->thread_cnt; i++) {
+		ycsb_lot_close(&run->threads[i].client);
 		ycsb_stream_fini(&run->threads[i].client.stream);
 		ycsb_measure_fini(&run->threads[i].client.measure);
 	}

@@ -18,7 +18,8 @@
 #include <stdint.h>
 
 enum {
-	YCSB_KEY_MAX = 128
+	YCSB_KEY_MAX = 128,
+	YCSB_DEPTH_MAX = 64
 };
 
 struct ycsb_key {
@@ -38,6 +39,24 @@ struct ycsb_write {
 	const uint8_t *data;
 };
 
+enum ycsb_request_kind {
+	YCSB_REQUEST_READ,
+	YCSB_REQUEST_UPDATE,
+	YCSB_REQUEST_RMW
+};
+
+/* One of several operations that a thread has under way at a time. */
+struct ycsb_request {
+	enum ycsb_request_kind kind;
+	struct ycsb_key key;
+	struct ycsb_write write; /* not for reads */
+	/* out */
+	int error;
+	struct ycsb_bytes record; /* as read, not for updates; valid until the worker's next call */
+	uint64_t read_end_ns; /* of the read part of a read-modify-write */
+	uint64_t end_ns;
+};
+
 struct ycsb_store_options {
 	const struct ycsb_schema *schema; /* outlives the store */
 	const char *table;
@@ -48,6 +67,7 @@ struct ycsb_store_options {
 	uint64_t term_ns; /* lease term; 0: the store's own default */
 	uint64_t seed;
 	uint32_t worker_cnt; /* most workers open at a time */
+	uint32_t depth; /* most requests of one call of many() */
 	bool protection;
 	bool create; /* the table, if it is not there */
 };
@@ -90,6 +110,8 @@ struct ycsb_store_ops {
 	int (*read_modify_write)(struct ycsb_worker *worker, const struct ycsb_key *key,
 				 const struct ycsb_write *write, struct ycsb_bytes *record_out,
 				 uint64_t *read_end_ns_out); /* -ENOENT */
+	/* All of them at once, each with its own outcome. NULL: one by one. */
+	void (*many)(struct ycsb_worker *worker, struct ycsb_request *requests, uint32_t count);
 	int (*remove)(struct ycsb_worker *worker, const struct ycsb_key *key); /* -ENOENT */
 	/* Up to record_cnt records from key on; returns how many. NULL if unordered. */
 	int (*scan)(struct ycsb_worker *worker, const struct ycsb_key *key, uint32_t record_cnt,

@@ -157,26 +157,38 @@ uint32_t ycsb_stream_scan_len(struct ycsb_stream *stream)
 	return (uint32_t)((uint64_t)config->scan_len_min + more);
 }
 
-struct ycsb_write ycsb_stream_record(struct ycsb_stream *stream, const struct ycsb_key *key)
+static struct ycsb_write record_into(struct ycsb_stream *stream, const struct ycsb_key *key,
+				     uint8_t *bytes)
 {
 	uint32_t len_bytes = ycsb_record_build(&stream->workload->schema, &stream->random, key,
-					       stream->version++, stream->bytes);
+					       stream->version++, bytes);
 
-	return (struct ycsb_write){ .field = -1, .len_bytes = len_bytes, .data = stream->bytes };
+	return (struct ycsb_write){ .field = -1, .len_bytes = len_bytes, .data = bytes };
+}
+
+struct ycsb_write ycsb_stream_record(struct ycsb_stream *stream, const struct ycsb_key *key)
+{
+	return record_into(stream, key, stream->bytes);
+}
+
+struct ycsb_write ycsb_stream_update_into(struct ycsb_stream *stream, const struct ycsb_key *key,
+					  uint8_t *bytes)
+{
+	const struct ycsb_schema *schema = &stream->workload->schema;
+	struct ycsb_write write = { .data = bytes };
+
+	/* The only field of a record is all of it: no need to read the record first. */
+	if (stream->workload->config->write_all_fields || schema->field_cnt == 1)
+		return record_into(stream, key, bytes);
+	write.field = (int32_t)ycsb_random_below(&stream->random, schema->field_cnt);
+	write.len_bytes = ycsb_field_build(schema, &stream->random, key, (uint32_t)write.field,
+					   stream->version++, bytes);
+	return write;
 }
 
 struct ycsb_write ycsb_stream_update(struct ycsb_stream *stream, const struct ycsb_key *key)
 {
-	const struct ycsb_schema *schema = &stream->workload->schema;
-	struct ycsb_write write = { .data = stream->bytes };
-
-	/* The only field of a record is all of it: no need to read the record first. */
-	if (stream->workload->config->write_all_fields || schema->field_cnt == 1)
-		return ycsb_stream_record(stream, key);
-	write.field = (int32_t)ycsb_random_below(&stream->random, schema->field_cnt);
-	write.len_bytes = ycsb_field_build(schema, &stream->random, key, (uint32_t)write.field,
-					   stream->version++, stream->bytes);
-	return write;
+	return ycsb_stream_update_into(stream, key, stream->bytes);
 }
 
 /* Eight digits as eight octets, first digit lowest: split in halves, quarters, digits, in parallel. */

@@ -64,6 +64,9 @@ uint32_t ycsb_stream_scan_len(struct ycsb_stream *stream);
 /* The bytes are valid until the next of these calls. */
 struct ycsb_write ycsb_stream_record(struct ycsb_stream *stream, const struct ycsb_key *key);
 struct ycsb_write ycsb_stream_update(struct ycsb_stream *stream, const struct ycsb_key *key);
+/* The same into the caller's memory of ycsb_record_len_max() bytes, where they stay. */
+struct ycsb_write ycsb_stream_update_into(struct ycsb_stream *stream, const struct ycsb_key *key,
+					  uint8_t *bytes);
 
 /* "user" and the number (ordered) or its hash, with at least `padding` (up to 100) digits. */
 void ycsb_key_name(uint64_t number, bool ordered, uint32_t padding, struct ycsb_key *key_out);

@@ -58,6 +58,7 @@ static void bench_open(struct bench *bench, const char *properties)
 		.initial_slots = (uint64_t)bench->config.initial_slots,
 		.term_ns = UINT64_C(20000000000), /* a busy machine must not fence the client */
 		.worker_cnt = (uint32_t)bench->config.thread_cnt,
+		.depth = (uint32_t)bench->config.depth,
 		.protection = bench->config.protection != 0,
 		.create = true,
 	};
@@ -160,12 +161,40 @@ static void traffic__a_warm_read_is_one_round_trip(void **state)
 	bench_close(&bench);
 }
 
+static void workloads__many_at_a_time(void **state)
+{
+	load_and_run("patronus.depth=16 requestdistribution=zipfian readproportion=0.5 "
+		     "updateproportion=0.5");
+	load_and_run("patronus.depth=64 threadcount=2 requestdistribution=zipfian "
+		     "readproportion=0.5 updateproportion=0.5 writeallfields=true");
+	load_and_run("patronus.depth=7 requestdistribution=latest readproportion=0.6 "
+		     "insertproportion=0.1 updateproportion=0 readmodifywriteproportion=0.3");
+}
+
+/* A lot of reads is one round trip; a lot of updates that read is two. */
+static void traffic__a_lot_is_one_operation(void **state)
+{
+	struct bench bench;
+	struct ycsb_result result;
+
+	bench_open(&bench, "fieldcount=1 fieldlength=16 readproportion=1 updateproportion=0 "
+			   "requestdistribution=sequential patronus.depth=32");
+	result = run(&bench, YCSB_LOAD);
+	ycsb_result_fini(&result);
+	result = run(&bench, YCSB_RUN);
+	assert_true(counter(&result, "round_trips") < (8000 + 2000) / 32 + 200);
+	ycsb_result_fini(&result);
+	bench_close(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(workloads__one_thread),
 		cmocka_unit_test(workloads__four_threads),
 		cmocka_unit_test(workloads__without_protection),
+		cmocka_unit_test(workloads__many_at_a_time),
+		cmocka_unit_test(traffic__a_lot_is_one_operation),
 		cmocka_unit_test(traffic__a_warm_read_is_one_round_trip),
 	};
 

@@ -72,6 +72,7 @@ static int open_store(struct bench_table *table, const struct bench_options *opt
 		.initial_slots = (uint64_t)config->initial_slots,
 		.seed = options->seed,
 		.worker_cnt = (uint32_t)config->thread_cnt + 1,
+		.depth = YCSB_DEPTH_MAX,
 		.protection = config->protection != 0,
 		.create = true,
 	};
