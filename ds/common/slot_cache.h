@@ -98,6 +98,14 @@ ptni_slot_cache_prefetch(const struct ptni_slot_cache *cache, uint64_t hash)
 		__builtin_prefetch(ptni_slot_cache_set(cache, hash), 1);
 }
 
+/* What ptni_slot_cache_is will look at. */
+static inline __attribute__((always_inline)) void
+ptni_slot_cache_prefetch_check(const struct ptni_slot_cache *cache, uint64_t hash)
+{
+	if (cache->set)
+		__builtin_prefetch(&cache->check[hash & cache->mask], 1);
+}
+
 /* Which way holds the hash, or -1. The fingerprint in the word counts as part of the tag. */
 static inline int ptni_slot_cache_way(const struct ptni_slot_cache_set *set, uint64_t hash)
 {

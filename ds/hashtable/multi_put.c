@@ -169,6 +169,7 @@ static size_t collect(struct lot *lot, struct ptn_hash_write *items, size_t firs
 		if (ptni_entry_node(at->entry) != op->node)
 			continue;
 		ptni_slot_cache_prefetch(&op->state->cache, at->code);
+		ptni_slot_cache_prefetch_check(&op->state->cache, at->code);
 		items[i].result = -EAGAIN;
 		bytes += ptni_block_bytes(items[i].key_len_bytes, items[i].value_len_bytes);
 		found++;

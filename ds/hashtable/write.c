@@ -186,6 +186,8 @@ static int write_begin(struct ptni_hash_op *op, struct ptn_worker *worker, struc
 	if (ret)
 		return ret;
 	ret = ptni_hash_op_begin(op, worker, hash, key, key_len_bytes);
+	if (!ret)
+		ptni_slot_cache_prefetch_check(&op->state->cache, op->code);
 	op->value = value;
 	op->value_len = value_len_bytes;
 	return ret;
