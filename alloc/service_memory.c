@@ -16,6 +16,8 @@
  */
 #include "alloc/service.h"
 
+#include "core/base/planted.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -82,6 +84,8 @@ static void lease_ended(void *arg, enum ptni_lease_end how, uint32_t release_fla
 
 	cds_list_del(&lease->link);
 	free(lease);
+	if (ptni_planted(PTNI_BUG_LEASE_LEAK) && how == PTNI_LEASE_EXPIRED)
+		return;
 	if (memory->freeing || (first && !keep))
 		memory_free_begin(memory);
 }

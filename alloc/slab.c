@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "alloc/slab.h"
 
+#include "core/base/planted.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -367,6 +369,8 @@ static uint32_t slab_promote(struct ptni_heap *heap, struct ptni_owned_slab *sla
 {
 	uint32_t freed = 0;
 
+	if (ptni_planted(PTNI_BUG_REUSE_EARLY))
+		horizon = UINT64_MAX;
 	if (slab->limbo_count[PTNI_OLD] && horizon > slab->tag[PTNI_OLD])
 		freed += generation_free(heap, slab, PTNI_OLD);
 	if (!slab->limbo_count[PTNI_OLD] && slab->limbo_count[PTNI_YOUNG]) {

@@ -12,6 +12,9 @@ target_compile_options(ptn_flags INTERFACE
 if(CMAKE_C_COMPILER_ID MATCHES "Clang") # messages end in arrays whose length the tests then fix
   target_compile_options(ptn_flags INTERFACE -Wno-gnu-variable-sized-type-not-at-end)
 endif()
+if(PTN_PLANTED)
+  target_compile_definitions(ptn_flags INTERFACE PTN_PLANTED)
+endif()
 if(PTN_WERROR)
   target_compile_options(ptn_flags INTERFACE -Werror)
 endif()

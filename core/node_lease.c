@@ -2,6 +2,7 @@
 #include "core/node_lease.h"
 
 #include "core/base/log.h"
+#include "core/base/planted.h"
 #include "core/node_loop.h"
 
 #include <errno.h>
@@ -174,6 +175,8 @@ static void lease_take(struct ptni_node_lease *lease)
 		session->node->info.revocations++;
 		revoked_tell(lease);
 	}
+	if (ptni_planted(PTNI_BUG_LEASE_TIMER))
+		ptni_planted_keep(lease->slot, lease->deadline_ns);
 	lease->state = PTNI_LEASE_TAKING;
 	windows_take(lease);
 	if (lease->slot && session->state == PTNI_SESSION_OPEN && !lease->slot->busy)
@@ -235,7 +238,7 @@ static void close_done(struct ptni_manager_op *op, int status, uint64_t old)
 
 	if (!lease || lease->state != PTNI_LEASE_CLOSING)
 		return; /* the session was fenced meanwhile */
-	if (changed)
+	if (changed || ptni_planted(PTNI_BUG_LEASE_OVERWRITTEN))
 		lease_take(lease);
 	else
 		close_lost(lease);
@@ -411,6 +414,9 @@ int ptni_lease_open(struct ptni_node_session *session, uint64_t term_ns,
 	if (slot) {
 		cds_list_del_init(&slot->link);
 		lease->deadline_ns = deadline_of(lease, lease->word_seen, lease->granted_ns);
+		if (ptni_planted(PTNI_BUG_LEASE_TIMER) &&
+		    ptni_planted_kept(slot) > lease->granted_ns)
+			lease->deadline_ns = ptni_planted_kept(slot);
 		timer_arm(lease, lease->granted_ns);
 	}
 	*lease_out = lease;

@@ -3,6 +3,7 @@
 #include "core/node_window.h"
 
 #include "core/base/log.h"
+#include "core/base/planted.h"
 #include "core/node_loop.h"
 
 #include <errno.h>
@@ -136,7 +137,8 @@ int ptni_mw_bind(struct ptni_node_lane *lane, struct ptni_node_window *window, s
 	mw->state = PTNI_MW_BINDING;
 	mw->posted = mw->unwanted = false;
 	mw->binds++;
-	mw->rkey = ibv_inc_rkey(mw->rkey);
+	mw->rkey = ptni_planted(PTNI_BUG_WINDOW_KEY) && mw->binds > 1 ? mw->rkey :
+									ibv_inc_rkey(mw->rkey);
 	mw->mr = mr;
 	mw->addr = addr;
 	mw->len_bytes = len_bytes;
@@ -164,25 +166,32 @@ void ptni_mw_fill(const struct ptni_mw *mw, struct ibv_send_wr *wr)
 	};
 }
 
+/* Of its window, which may be gone then. */
+static void copy_gone(struct ptni_mw *mw)
+{
+	struct ptni_node_window *window = mw->window;
+
+	mw->window = NULL;
+	if (!window)
+		return;
+	mw->lane->session->mw_count--;
+	mw->lane->node->info.windows--;
+	ptni_node_window_copy_gone(window, mw->lane->index);
+}
+
 /* No right is left in it. The struct may be gone afterwards. */
 static void mw_gone(struct ptni_mw *mw)
 {
 	struct ptni_node_lane *lane = mw->lane;
-	struct ptni_node_window *window = mw->window;
 
 	ptni_wheel_cancel(&lane->node->wheel, &mw->patience);
 	cds_list_del_init(&mw->link);
-	mw->window = NULL;
 	mw->state = PTNI_MW_FREE;
+	copy_gone(mw);
 	if (mw->mw)
 		free_list_append(mw);
 	else
 		free(mw);
-	if (window) {
-		lane->session->mw_count--;
-		lane->node->info.windows--;
-		ptni_node_window_copy_gone(window, lane->index);
-	}
 	ptni_node_lane_check(lane);
 }
 
@@ -238,6 +247,8 @@ static void invalidate(struct ptni_mw *mw)
 {
 	struct ptn_node *node = mw->lane->node;
 
+	if (ptni_planted(PTNI_BUG_TAKE_UNFENCED))
+		return mw_gone(mw);
 	mw->state = PTNI_MW_INVALIDATING;
 	mw->op = (struct ptni_manager_op){
 		.session = mw->lane->session,
@@ -274,6 +285,8 @@ void ptni_mw_unbind(struct ptni_mw *mw)
 
 	if (mw->state == PTNI_MW_BOUND) {
 		invalidate(mw);
+		if (ptni_planted(PTNI_BUG_WINDOW_EARLY))
+			copy_gone(mw);
 	} else if (mw->state == PTNI_MW_BINDING && !mw->posted) {
 		mw_gone(mw);
 	} else if (mw->state == PTNI_MW_BINDING && !mw->unwanted) {

@@ -18,6 +18,7 @@
  * 4. Each round costs a lane; after ATTEMPTS_MAX of them the batch gives up.
  */
 #include "core/base/log.h"
+#include "core/base/planted.h"
 #include "core/batch.h"
 #include "core/client.h"
 
@@ -175,7 +176,7 @@ static int judge_doubtful(struct recovery *r, const struct ptni_flight *flight)
 	}
 	if (atomics || writes)
 		ret = fence(r, flight);
-	if (!ret && atomics)
+	if (!ret && atomics && !ptni_planted(PTNI_BUG_DOUBT_REPEATED))
 		ret = PTN_E_OUTCOME_UNKNOWN;
 	if (!ret && ours_to_blame((enum ibv_wc_status)flight->status))
 		ret = -EIO;

@@ -89,7 +89,8 @@ static inline int ptni_block_verify(const void *block, size_t len_bytes, uint64_
 	if (used > len_bytes || !ptni_block_key_len(block))
 		return -EBADMSG;
 	if ((uint32_t)ptni_checksum(&head->lengths, used - 4, ptni_slot_bare(word)) !=
-	    head->checksum)
+		    head->checksum &&
+	    !ptni_planted(PTNI_BUG_READ_TORN))
 		return -EBADMSG;
 	return 0;
 }
@@ -97,7 +98,7 @@ static inline int ptni_block_verify(const void *block, size_t len_bytes, uint64_
 /* Needs the block's first PTNI_BLOCK_HEAD_BYTES + key_len_bytes only. */
 static inline bool ptni_block_has_key(const void *block, const void *key, size_t key_len_bytes)
 {
-	return ptni_block_key_len(block) == key_len_bytes &&
+	return (ptni_block_key_len(block) == key_len_bytes || ptni_planted(PTNI_BUG_READ_PREFIX)) &&
 	       !memcmp(ptni_block_key(block), key, key_len_bytes);
 }
 

@@ -18,6 +18,8 @@
 #ifndef PTNI_SLOT_H
 #define PTNI_SLOT_H
 
+#include "core/base/planted.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -72,7 +74,8 @@ static inline uint64_t ptni_slot_offset(uint64_t word)
 /* A block that readers may see: not empty, not tentative. Frozen or not. */
 static inline bool ptni_slot_committed(uint64_t word)
 {
-	return ptni_slot_bare(word) && !(word & PTNI_SLOT_TENTATIVE);
+	return ptni_slot_bare(word) &&
+	       (!(word & PTNI_SLOT_TENTATIVE) || ptni_planted(PTNI_BUG_READ_TENTATIVE));
 }
 
 /*
@@ -92,7 +95,7 @@ static inline bool ptni_slot_blind_ok(uint64_t word, uint64_t seen, uint64_t now
 	const uint64_t mask = (1u << PTNI_SLOT_VERSION_BITS) - 1;
 	uint64_t next = ((ptni_slot_version(word) - seen - 1) & mask) + 1; /* least x - seen */
 
-	return now + 1 - seen < next;
+	return now + 1 - seen < next || ptni_planted(PTNI_BUG_REUSE_CACHED);
 }
 
 #endif

@@ -38,7 +38,8 @@ static void set_deeper(_Atomic uint64_t *place, uint64_t entry)
 {
 	uint64_t known = atomic_load(place);
 
-	while (!known || ptni_entry_depth(known) < ptni_entry_depth(entry))
+	while (!known || ptni_entry_depth(known) < ptni_entry_depth(entry) ||
+	       (ptni_planted(PTNI_BUG_DIRECTORY_SHALLOW) && known != entry))
 		if (atomic_compare_exchange_weak(place, &known, entry))
 			return;
 }
@@ -340,8 +341,8 @@ static int change_pair(struct ptni_hash_op *op, uint64_t addr0, uint64_t addr1, 
 	if (!ret)
 		ret = ptni_hash_cas(op, addr0, parent, child0, &op->nic->word[0]);
 	if (!ret)
-		ret = ptni_hash_faa(op, op->hash->root + 8 * PTNI_ROOT_CHANGES, 1,
-				    &op->nic->word[2]);
+		ret = ptni_hash_faa(op, op->hash->root + 8 * PTNI_ROOT_CHANGES,
+				    !ptni_planted(PTNI_BUG_DIRECTORY_CHANGES), &op->nic->word[2]);
 	return run(op, ret);
 }
 
@@ -370,7 +371,8 @@ int ptni_directory_publish(struct ptni_hash_op *op, uint64_t parent, uint32_t su
 	} while (!ret);
 	if (ret)
 		return ret;
-	if (op->nic->word[0] == parent && !ptni_hash_entry_addr(op, parent, &addr))
+	if ((op->nic->word[0] == parent || ptni_planted(PTNI_BUG_DIRECTORY_RETIRE)) &&
+	    !ptni_hash_entry_addr(op, parent, &addr))
 		ptni_block_retire(&op->op, op->hash->space[node], addr, op->hash->subtable_class);
 	return 0;
 }

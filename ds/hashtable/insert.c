@@ -84,7 +84,8 @@ static int reserve_post(struct ptni_hash_op *op, struct claim *claim)
 		ptni_batch_write(&op->batch, op->block.window, op->block.addr, op->image,
 				 (uint32_t)ptni_block_bytes(op->key_len, op->value_len));
 	op->nic->word[1] = header;
-	if (claim->where == 1 && !(header & PTNI_HEADER_SPILLED))
+	if (claim->where == 1 && !(header & PTNI_HEADER_SPILLED) &&
+	    !ptni_planted(PTNI_BUG_INSERT_SPILL))
 		ret = ptni_hash_cas(op, ptni_hash_word_addr(op, op->place.main[0]), header,
 				    header | PTNI_HEADER_SPILLED, &op->nic->word[1]);
 	if (!ret)
@@ -189,7 +190,8 @@ static int look_around(struct ptni_hash_op *op, struct claim *claim)
 	int verdict = FREE_TO_COMMIT;
 	int ret;
 
-	if (!claim->both && home_header(op) & PTNI_HEADER_SPILLED) {
+	if (!claim->both && home_header(op) & PTNI_HEADER_SPILLED &&
+	    !ptni_planted(PTNI_BUG_INSERT_SPILL_LATE)) {
 		claim->both = true;
 		ptni_hash_batch(op);
 		ret = read_bucket(op, 1);
@@ -209,6 +211,8 @@ static int look_around(struct ptni_hash_op *op, struct claim *claim)
 			continue;
 		if (!(words[i] & PTNI_SLOT_TENTATIVE))
 			return COMMITTED_ELSEWHERE;
+		if (ptni_planted(PTNI_BUG_INSERT_RIVAL))
+			continue;
 		verdict = RIVAL;
 		claim->rival_index = indices[i];
 		claim->rival_word = words[i];
@@ -238,7 +242,8 @@ static int clear_the_way(struct ptni_hash_op *op, struct claim *claim)
 	const unsigned rounds = 8;
 
 	for (unsigned i = 0; i < rounds; i++) {
-		int verdict = look_around(op, claim);
+		int verdict = ptni_planted(PTNI_BUG_INSERT_BLIND) ? FREE_TO_COMMIT :
+								    look_around(op, claim);
 
 		if (verdict == FREE_TO_COMMIT)
 			return 0;

@@ -48,7 +48,7 @@ static int clear_tentative(struct ptni_hash_op *op, uint32_t index, uint64_t wor
 {
 	int ret;
 
-	if (word & PTNI_SLOT_FROZEN)
+	if (word & PTNI_SLOT_FROZEN || ptni_planted(PTNI_BUG_ADOPT_TENTATIVE))
 		return 0;
 	ptni_hash_batch(op);
 	ret = ptni_hash_cas(op, ptni_hash_word_addr(op, index), word, 0, &op->nic->word[0]);

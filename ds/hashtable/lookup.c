@@ -124,7 +124,8 @@ static int hint_try(struct ptni_hash_op *op, enum ptni_look look, const struct p
 		ret = hint_follow(op, look, slot, have);
 		if (ret)
 			return ret;
-		if (slot & PTNI_SLOT_FROZEN && op->nic->head[PTNI_SUB_SUCCESSOR]) {
+		if (slot & PTNI_SLOT_FROZEN && op->nic->head[PTNI_SUB_SUCCESSOR] &&
+		    !ptni_planted(PTNI_BUG_READ_FROZEN_HINT)) {
 			ret = ptni_hash_descend(op);
 			return ret ? ret : 1;
 		}
@@ -287,7 +288,8 @@ static int search(struct ptni_hash_op *op, enum ptni_look look, struct candidate
 		ret = read_candidates(op, list, first, end, bytes);
 		if (ret)
 			return ret;
-		if (list->frozen && op->nic->head[PTNI_SUB_SUCCESSOR])
+		if (list->frozen && op->nic->head[PTNI_SUB_SUCCESSOR] &&
+		    !ptni_planted(PTNI_BUG_READ_FROZEN))
 			return 2;
 		for (unsigned i = first; i < end; i++) {
 			const uint8_t *block = op->area + list->at[i].offset;

@@ -96,6 +96,10 @@ static unsigned freeze_sift(struct split *split, unsigned count)
 
 		if (old == scratch->word[index])
 			old |= PTNI_SLOT_FROZEN;
+		else if (ptni_planted(PTNI_BUG_SPLIT_UPDATE))
+			old = PTNI_SLOT_FROZEN;
+		else if (ptni_planted(PTNI_BUG_SPLIT_STALE))
+			old = scratch->word[index] | PTNI_SLOT_FROZEN;
 		scratch->word[index] = old;
 		if (!(old & PTNI_SLOT_FROZEN))
 			scratch->pending[left++] = (uint16_t)index;
@@ -111,7 +115,8 @@ static int freeze(struct split *split)
 	unsigned turn = 0;
 
 	for (uint32_t i = PTNI_SUB_HEAD_WORDS; i < split->words; i++)
-		if (!(scratch->word[i] & PTNI_SLOT_FROZEN))
+		if (!(scratch->word[i] & PTNI_SLOT_FROZEN) &&
+		    !(ptni_planted(PTNI_BUG_SPLIT_INSERT) && !scratch->word[i]))
 			scratch->pending[pending++] = (uint16_t)i;
 	while (pending) {
 		unsigned count = pending < PTNI_BATCH_MAX - 2 ? pending : PTNI_BATCH_MAX - 2;
@@ -266,11 +271,13 @@ static uint64_t fork_word(const struct split *split, unsigned child, uint32_t in
 		return fork_head(split, child, index);
 	if (!ptni_word_is_slot(index)) {
 		word = ptni_header_word(split->depth + 1, split->suffix | child << split->depth);
-		if (scratch->spilled[index] >> child & 1)
+		if (scratch->spilled[index] >> child & 1 && !ptni_planted(PTNI_BUG_SPLIT_SPILLED))
 			word |= PTNI_HEADER_SPILLED;
 		return word;
 	}
 	word = scratch->word[index];
+	if (ptni_planted(PTNI_BUG_SPLIT_TENTATIVE) && word & PTNI_SLOT_TENTATIVE)
+		return ptni_slot_bare(word);
 	if (!ptni_slot_committed(word) || scratch->child[index] != child)
 		return 0;
 	return ptni_slot_bare(word);

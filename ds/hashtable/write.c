@@ -44,7 +44,8 @@ static void retire(struct ptni_hash_op *op, uint64_t word)
 
 int ptni_hash_published(struct ptni_hash_op *op, const struct ptni_found *found)
 {
-	retire(op, found->word);
+	if (!ptni_planted(PTNI_BUG_WRITE_LEAK))
+		retire(op, found->word);
 	ptni_slot_cache_store(&op->state->cache, op->code, ptni_hash_second(op), found->index,
 			      op->word, op->epoch);
 	op->word = 0;
@@ -82,7 +83,7 @@ int ptni_hash_publish_failed(struct ptni_hash_op *op, const struct ptni_found *f
 	if (ptni_slot_bare(word) == op->word)
 		return ptni_hash_published(op, found);
 	if (ptni_slot_bare(word) == ptni_slot_bare(found->word))
-		return -EAGAIN;
+		return ptni_planted(PTNI_BUG_WRITE_DOUBT) ? 0 : -EAGAIN;
 	op->lost = true;
 	return observed ? 0 : code;
 }
@@ -102,6 +103,12 @@ static void learn_changed(struct ptni_hash_op *op, const struct ptni_found *foun
 	}
 }
 
+static void write_block(struct ptni_hash_op *op)
+{
+	ptni_batch_write(&op->batch, op->block.window, op->block.addr, op->image,
+			 (uint32_t)ptni_block_bytes(op->key_len, op->value_len));
+}
+
 int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, bool observed)
 {
 	uint64_t expected = ptni_slot_bare(found->word);
@@ -111,13 +118,14 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 	if (ret)
 		return ret;
 	ptni_hash_batch(op);
-	if (!op->written)
-		ptni_batch_write(&op->batch, op->block.window, op->block.addr, op->image,
-				 (uint32_t)ptni_block_bytes(op->key_len, op->value_len));
+	if (!op->written && !ptni_planted(PTNI_BUG_WRITE_ORDER))
+		write_block(op);
 	ret = ptni_hash_cas(op, ptni_hash_word_addr(op, found->index), expected, op->word,
 			    &op->nic->word[0]);
 	if (ret)
 		return ret;
+	if (ptni_planted(PTNI_BUG_WRITE_ORDER) && !op->written)
+		write_block(op);
 	ret = ptni_batch_run(&op->batch);
 	if (ret)
 		return ptni_hash_publish_failed(op, found, observed, ret);
@@ -125,13 +133,13 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 	word = op->nic->word[0];
 	if (word == expected)
 		return ptni_hash_published(op, found);
-	if (word == (expected | PTNI_SLOT_FROZEN)) {
+	if (word == (expected | PTNI_SLOT_FROZEN) && !ptni_planted(PTNI_BUG_WRITE_FROZEN)) {
 		ret = ptni_hash_settle(op);
 		return ret ? ret : -EAGAIN;
 	}
 	PTNI_COUNT(op->counters, retries_conflict);
 	learn_changed(op, found, word);
-	if (!observed)
+	if (!observed && !ptni_planted(PTNI_BUG_WRITE_BLIND))
 		return -EAGAIN;
 	PTNI_COUNT(op->counters, combined);
 	return 0;
@@ -145,7 +153,8 @@ bool ptni_hash_blind(struct ptni_hash_op *op, struct ptni_found *found)
 	if (!ptni_slot_cache_find(cache, op->code, op->epoch, &hint) ||
 	    !ptni_slot_blind_ok(hint.word, hint.epoch, op->epoch) ||
 	    hint.index >= ptni_subtable_words(op->hash->groups) ||
-	    !ptni_slot_cache_is(cache, op->code, ptni_hash_second(op)))
+	    (!ptni_slot_cache_is(cache, op->code, ptni_hash_second(op)) &&
+	     !ptni_planted(PTNI_BUG_WRITE_KEYLESS)))
 		return false;
 	found->index = hint.index;
 	found->word = hint.word;
@@ -274,7 +283,7 @@ static int remove_found(struct ptni_hash_op *op, const struct ptni_found *found)
 	}
 	PTNI_COUNT(op->counters, retries_conflict);
 	learn_changed(op, found, word);
-	return -EAGAIN;
+	return ptni_planted(PTNI_BUG_DELETE_ONE) ? 0 : -EAGAIN;
 }
 
 static int remove_once(struct ptni_hash_op *op, bool first)
