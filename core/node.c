@@ -145,15 +145,14 @@ static int region_open(struct ptn_node *node)
 	return ret;
 }
 
-/* Status page, a page per session, the managers' results: reached through windows only. */
+/* Status page, a page per session: reached through windows only. */
 static int control_open(struct ptn_node *node)
 {
 	uint32_t sessions = node->options.sessions_max;
-	size_t results = PTNI_MANAGERS * PTNI_MANAGER_DEPTH * sizeof(uint64_t);
 	void *control;
 	int ret;
 
-	node->control_len_bytes = ((size_t)sessions + 1) * PTNI_PAGE_BYTES + results;
+	node->control_len_bytes = ((size_t)sessions + 1) * PTNI_PAGE_BYTES;
 	ret = node->ops->memory_alloc(node->fabric, node->control_len_bytes, &control);
 	if (ret)
 		return ret;
@@ -232,6 +231,7 @@ static void lists_init(struct ptn_node *node)
 	CDS_INIT_LIST_HEAD(&node->dirty);
 	CDS_INIT_LIST_HEAD(&node->lanes_done);
 	CDS_INIT_LIST_HEAD(&node->sessions_done);
+	CDS_INIT_LIST_HEAD(&node->sessions_waiting);
 	CDS_INIT_LIST_HEAD(&node->workers_done);
 	CDS_INIT_LIST_HEAD(&node->leases_ended);
 	CDS_INIT_LIST_HEAD(&node->withdrawals_done);

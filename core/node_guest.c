@@ -8,6 +8,7 @@
 #include <patronus/error.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 static void greeting_over(struct ptni_wheel *wheel, struct ptni_wheel_node *timer)
 {
@@ -31,6 +32,16 @@ void ptni_guest_close(struct ptni_guest *guest)
 	guest_free(guest);
 }
 
+static int32_t pid_of(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return 0;
+	return peer.pid;
+}
+
 static int guest_make(struct ptn_node *node, struct ptni_channel *channel)
 {
 	struct ptni_guest *guest = calloc(1, sizeof(*guest));
@@ -42,6 +53,7 @@ static int guest_make(struct ptn_node *node, struct ptni_channel *channel)
 	guest->source = (struct ptni_source){ .kind = PTNI_SOURCE_GUEST,
 					      .fd = node->ops->channel_fd(channel),
 					      .owner = guest };
+	guest->pid = pid_of(guest->source.fd);
 	if (ptni_loop_watch(node, &guest->source)) {
 		free(guest);
 		return -ENOMEM;
@@ -85,9 +97,31 @@ static bool credentials_match(const struct ptn_node *node, const struct ptni_hel
 	return !differ;
 }
 
-static int hello_check(const struct ptn_node *node, const struct ptni_hello *hello,
+static int credentials_check(struct ptn_node *node, int32_t pid, const struct ptni_hello *hello)
+{
+	uint64_t now_ns = ptni_node_clock_ns(node), block_ns;
+
+	if (ptni_attempts_blocked_ns(&node->attempts, pid, now_ns))
+		return PTN_E_ATTEMPTS;
+	if (credentials_match(node, hello)) {
+		ptni_attempts_right(&node->attempts, pid);
+		return 0;
+	}
+	block_ns = ptni_attempts_wrong(&node->attempts, pid, now_ns);
+	if (block_ns)
+		PTNI_LOG(
+			WARN, core,
+			"process %d keeps presenting wrong credentials: not listened to for %llu ms",
+			(int)pid, (unsigned long long)(block_ns / 1000000));
+	return PTN_E_REFUSED;
+}
+
+static int hello_check(const struct ptni_guest *guest, const struct ptni_hello *hello,
 		       size_t len_bytes)
 {
+	struct ptn_node *node = guest->node;
+	int ret;
+
 	if (len_bytes < offsetof(struct ptni_hello, term_ns) || hello->op != PTNI_HELLO ||
 	    hello->magic != PTNI_WIRE_MAGIC)
 		return PTN_E_PROTOCOL;
@@ -96,8 +130,8 @@ static int hello_check(const struct ptn_node *node, const struct ptni_hello *hel
 	if (len_bytes != sizeof(*hello) || hello->credentials_len_bytes > PTNI_CREDENTIALS_MAX ||
 	    hello->flags & ~(uint32_t)PTNI_HELLO_UNPROTECTED)
 		return PTN_E_PROTOCOL;
-	if (!credentials_match(node, hello))
-		return PTN_E_REFUSED;
+	if ((ret = credentials_check(node, guest->pid, hello)))
+		return ret;
 	if (hello->flags & PTNI_HELLO_UNPROTECTED && !node->open_mr)
 		return -EPERM;
 	if (node->closing)
@@ -140,7 +174,8 @@ static void guest_refuse(struct ptni_guest *guest, int status)
 					.version = PTNI_WIRE_VERSION };
 
 	guest->node->info.refusals++;
-	PTNI_LOG(INFO, core, "a client was refused: %s", ptn_strerror(status));
+	if (status != PTN_E_ATTEMPTS) /* that was said once, and may come often */
+		PTNI_LOG(INFO, core, "a client was refused: %s", ptn_strerror(status));
 	guest->node->ops->channel_send(guest->channel, &welcome, sizeof(welcome));
 	ptni_guest_close(guest);
 }
@@ -165,7 +200,7 @@ void ptni_guest_ready(struct ptni_guest *guest)
 		return;
 	}
 	node->active = true;
-	ret = hello_check(node, &message.hello, (size_t)ret);
+	ret = hello_check(guest, &message.hello, (size_t)ret);
 	if (!ret)
 		ret = ptni_node_session_open(guest, &message.hello, &session);
 	if (ret) {

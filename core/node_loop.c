@@ -150,8 +150,8 @@ static void completion(struct ptn_node *node, const struct ibv_wc *wc)
 	uint32_t id = (uint32_t)(wc->wr_id >> 32);
 	struct ptni_node_lane *lane;
 
-	if (id % PTNI_ID_SLOTS < PTNI_MANAGERS) {
-		ptni_manager_complete(node, id % PTNI_ID_SLOTS, wc);
+	if (id % PTNI_ID_SLOTS >= PTNI_ID_MANAGERS) {
+		ptni_manager_complete(node, id % PTNI_ID_SLOTS - PTNI_ID_MANAGERS, wc);
 		return;
 	}
 	lane = ptni_table_find(node, id);

@@ -7,6 +7,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/wheel.h"
+#include "core/node_attempts.h"
 #include "core/node_call.h"
 #include "core/node_session.h"
 
@@ -25,7 +26,8 @@ enum {
 /* wr_id: id of the lane or manager (32), RECV or SEND (1), number (31). */
 enum {
 	PTNI_ID_SLOT_BITS = 20,
-	PTNI_ID_SLOTS = 1 << PTNI_ID_SLOT_BITS
+	PTNI_ID_SLOTS = 1 << PTNI_ID_SLOT_BITS,
+	PTNI_ID_MANAGERS = PTNI_ID_SLOTS - PTNI_MANAGERS_MAX, /* slots from here on are managers' */
 };
 #define PTNI_WR_RECV (UINT64_C(1) << 31)
 
@@ -72,7 +74,7 @@ struct ptn_node {
 	size_t region_len_bytes;
 	struct ibv_mr *region_mr; /* windows only */
 	struct ibv_mr *open_mr; /* for unprotected sessions */
-	uint8_t *control; /* status page, session pages, the managers' results */
+	uint8_t *control; /* status page, session pages */
 	size_t control_len_bytes;
 	struct ibv_mr *control_mr;
 	struct ptni_status_page *status;
@@ -85,13 +87,17 @@ struct ptn_node {
 	uint16_t *lane_generations;
 	uint32_t *lane_ids_free;
 	uint32_t lane_ids_free_count, lanes_capacity;
-	struct ptni_manager managers[PTNI_MANAGERS];
+	struct ptni_manager **managers;
+	uint32_t manager_count;
+	bool managers_full; /* the device has no more; asked again by the next beat */
+	struct cds_list_head sessions_waiting; /* for a manager */
 
 	struct ptni_wheel wheel;
 	struct ptni_wheel_node beat;
 	uint64_t beat_ns;
 	bool active; /* something happened since the last beat */
 
+	struct ptni_attempts attempts; /* at credentials */
 	struct cds_list_head sessions, guests;
 	uint32_t session_count, guest_count, session_id_last;
 	struct ptni_service services[PTNI_SERVICES_MAX];

@@ -9,9 +9,18 @@
  * stalled lane cannot keep a right alive. Words that clients change by CAS are changed here (R3).
  *
  * The client dies here, or sleeps for ten seconds: nothing here waits for a client, except that a NIC
- * completes an invalidation only when accesses already under way have drained. A pair that has not
- * completed anything for PTNI_MANAGER_STUCK_NS gets no new work but that of sessions which have work
- * on it already; so a process that is stopped in the middle of an access holds up one pair, not all.
+ * completes an invalidation only when accesses already under way have drained, and a process in the
+ * middle of one may be stopped. So
+ *
+ *   session's ops, in order ──► its turn ──► a pair of its own until all that is posted has completed
+ *
+ * 1. What is posted on a pair is of one session: it holds up nobody else's. While others wait for a pair,
+ *    a session posts once and then queues up again.
+ * 2. When all pairs are in use and none has completed anything for PTNI_MANAGER_STUCK_NS while a session
+ *    waits, their number is doubled, or as many are made as sessions wait: behind any number of stopped
+ *    peers a session waits for a few times that span, and once for each number that was not met before.
+ *    Pairs that were made are kept. Only at the device's limit of queue pairs does work wait.
+ * 3. A session's ops are executed in the order of their submission.
  */
 #ifndef PTNI_NODE_MANAGER_H
 #define PTNI_NODE_MANAGER_H
@@ -21,10 +30,12 @@
 #include <urcu/list.h>
 
 struct ptn_node;
+struct ptni_node_cq;
 struct ptni_node_session;
 
 enum {
-	PTNI_MANAGERS = 4,
+	PTNI_MANAGERS = 8, /* to begin with */
+	PTNI_MANAGERS_MAX = 4096,
 	PTNI_MANAGER_DEPTH = 256,
 	PTNI_MANAGER_LIST = 48, /* work requests of one doorbell */
 	PTNI_MANAGER_STUCK_NS = 200000,
@@ -59,10 +70,13 @@ struct ptni_manager {
 	struct ibv_qp *target;
 	struct ibv_mw *mw;
 	uint32_t rkey;
-	struct cds_list_head queued, posted; /* ops, in order */
+	struct ptni_node_cq *cq;
+	struct ptni_node_session *owner; /* of what is posted; NULL: none is */
+	struct cds_list_head posted; /* ops, in order */
 	uint32_t head, tail; /* numbers of posted work requests */
 	uint64_t progress_ns;
 	uint64_t *results; /* NIC memory, PTNI_MANAGER_DEPTH words */
+	uint32_t results_lkey;
 };
 
 int ptni_managers_open(struct ptn_node *node);

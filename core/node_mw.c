@@ -41,10 +41,15 @@ static int object_drop(struct ptni_mw *mw)
 	return -ret;
 }
 
-/* Tried again by every beat until the NIC lets go. */
+/*
+ * Tried again by every beat until the NIC lets go. The NIC may have waited a second for the client's access
+ * before it said no: its lane is broken, so that the beats see by that, without waiting, when it ends.
+ */
 static void stubborn_keep(struct ptn_node *node, struct ptni_mw *mw, int why)
 {
-	if (why != -EBUSY)
+	if (why == -EBUSY && mw->lane)
+		ptni_node_lane_break(mw->lane);
+	else if (why != -EBUSY)
 		PTNI_LOG(ERROR, core, "memory window cannot be deallocated: %s", ptn_strerror(why));
 	cds_list_add_tail(&mw->idle_link, &node->mw_stubborn);
 	ptni_node_beat_soon(node);
@@ -221,7 +226,7 @@ void ptni_mws_beat(struct ptn_node *node)
 	struct ptni_mw *mw, *next;
 
 	cds_list_for_each_entry_safe(mw, next, &node->mw_stubborn, idle_link) {
-		if (object_drop(mw)) {
+		if ((mw->lane && mw->lane->draining) || object_drop(mw)) {
 			node->active = true;
 			continue;
 		}

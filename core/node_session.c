@@ -8,7 +8,6 @@
 #include <patronus/error.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 /* --- what services see --------------------------------------------------------------------------- */
 
@@ -97,18 +96,10 @@ static void session_init(struct ptni_node_session *session, struct ptni_guest *g
 	CDS_INIT_LIST_HEAD(&session->leases);
 	CDS_INIT_LIST_HEAD(&session->slots_free);
 	CDS_INIT_LIST_HEAD(&session->done_link);
+	CDS_INIT_LIST_HEAD(&session->ops);
+	CDS_INIT_LIST_HEAD(&session->ops_link);
 	ptni_bucket_init(&session->bucket, node->options.session_requests_per_s,
 			 ptni_node_clock_ns(node));
-}
-
-static int32_t pid_of(int fd)
-{
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
-		return 0;
-	return peer.pid;
 }
 
 static int page_take(struct ptni_node_session *session)
@@ -163,7 +154,7 @@ int ptni_node_session_open(struct ptni_guest *guest, const struct ptni_hello *he
 		return ret;
 	}
 	session->id = ++node->session_id_last;
-	session->pid = pid_of(guest->source.fd);
+	session->pid = guest->pid;
 	cds_list_add_tail(&session->link, &node->sessions);
 	node->session_count++;
 	node->info.sessions++;

@@ -51,6 +51,7 @@ struct ptni_guest {
 	struct ptn_node *node;
 	struct ptni_source source;
 	struct ptni_channel *channel;
+	int32_t pid; /* 0 when not known */
 	struct ptni_wheel_node timer;
 	struct cds_list_head link;
 };
@@ -87,8 +88,9 @@ struct ptni_node_session {
 	struct ptni_bucket bucket;
 	uint64_t report; /* epoch for which it vouches */
 	uint32_t refs; /* unanswered calls, CAS under way */
-	struct ptni_manager *manager; /* while ops_pending */
-	uint32_t ops_pending;
+	struct ptni_manager *manager; /* where its ops are posted; NULL: none is */
+	struct cds_list_head ops; /* to be posted, in order */
+	struct cds_list_head ops_link; /* node's list: waits for a manager */
 	struct ptni_outbox_message outbox[PTNI_OUTBOX_MAX];
 	uint32_t outbox_head, outbox_tail;
 	struct {

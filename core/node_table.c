@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum {
-	FIRST = PTNI_MANAGERS,
+	FIRST = 1, /* no lane has id 0 */
 	CAPACITY_MIN = 64,
 	GENERATION_MASK = 0xfff
 };
@@ -21,7 +21,7 @@ static int table_grow(struct ptn_node *node)
 	uint32_t old = node->lanes_capacity, capacity = old ? 2 * old : CAPACITY_MIN;
 	void *lanes, *generations, *ids;
 
-	if (capacity > PTNI_ID_SLOTS)
+	if (capacity > PTNI_ID_MANAGERS)
 		return PTN_E_NODE_FULL;
 	if (!(lanes = realloc(node->lanes, capacity * sizeof(*node->lanes))))
 		return -ENOMEM;

@@ -33,7 +33,9 @@ struct ptn_client_options {
 
 /*
  * Connect to `count` nodes (1..64), whose addresses share a scheme.
- * Errors: -EINVAL, -ECONNREFUSED nobody there, PTN_E_REFUSED credentials, PTN_E_VERSION, -ETIMEDOUT.
+ * Errors: -EINVAL, -ECONNREFUSED nobody there, PTN_E_REFUSED credentials, PTN_E_ATTEMPTS too many wrong
+ * ones lately (the node waits for 0.1 s to 10 s after the ninth and each later one of a process),
+ * PTN_E_VERSION, -ETIMEDOUT.
  * Threads: any.
  */
 PTN_API int ptn_client_open(const char *const *addresses, size_t count,

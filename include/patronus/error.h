@@ -87,6 +87,9 @@ enum ptn_error_scope {
 	X(PROTOCOL, -4168, NODE,                                                                     \
 	  "the peer sent a message that makes no sense and the session was ended; check that both "  \
 	  "ends are Patronus of the same release, and report it if they are")                        \
+	X(ATTEMPTS, -4169, NODE,                                                                     \
+	  "too many wrong credentials came from this process and the node does not listen to it "    \
+	  "for some seconds; check the secret, wait, then try again")                                \
 	X(CORRUPT, -4180, CORRUPTION,                                                                \
 	  "remote memory holds bytes that no correct client writes; stop the clients of this "       \
 	  "table, keep a copy and check the table")                                                  \

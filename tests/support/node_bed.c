@@ -231,9 +231,9 @@ void bed_pass(struct bed *bed, uint64_t ns)
 
 void bed_hold_manager(struct bed *bed, bool hold)
 {
-	for (int i = 0; i < PTNI_MANAGERS; i++) {
-		bed->node->managers[i].up = !hold;
-		bed->node->managers[i].building = hold;
+	for (uint32_t i = 0; i < bed->node->manager_count; i++) {
+		bed->node->managers[i]->up = !hold;
+		bed->node->managers[i]->building = hold;
 	}
 }
 
