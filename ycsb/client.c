@@ -78,7 +78,7 @@ int ycsb_client_load(struct ycsb_client *client)
 	for (int64_t i = 0; error < 0 && i < config->insert_retry_limit; i++) {
 		/* YCSB's pause: the interval, give or take a fifth. */
 		double pause_s = (double)config->insert_retry_interval_s *
-				 (0.8 + 0.4 * ycsb_random_real(&client->stream.random));
+				 (0.8 + 0.4 * ptni_rng_unit(&client->stream.random));
 
 		if (!ycsb_sleep_until(ycsb_now_ns() + (uint64_t)(pause_s * 1e9), &workload->stop))
 			break;

@@ -114,9 +114,9 @@ static inline double power(const struct ycsb_zipfian *zipfian, double x)
 	return pow(x, zipfian->alpha);
 }
 
-uint64_t ycsb_zipfian_next(const struct ycsb_zipfian *zipfian, struct ycsb_random *random)
+uint64_t ycsb_zipfian_next(const struct ycsb_zipfian *zipfian, struct ptni_rng *random)
 {
-	double u = ycsb_random_real(random);
+	double u = ptni_rng_unit(random);
 	double uz = u * zipfian->zetan;
 	uint64_t item;
 
@@ -135,7 +135,7 @@ void ycsb_scrambled_init(struct ycsb_zipfian *zipfian)
 			       YCSB_SCRAMBLED_ZETAN);
 }
 
-uint64_t ycsb_scrambled_next(const struct ycsb_zipfian *zipfian, struct ycsb_random *random,
+uint64_t ycsb_scrambled_next(const struct ycsb_zipfian *zipfian, struct ptni_rng *random,
 			     uint64_t span)
 {
 	return ycsb_fnv64(ycsb_zipfian_next(zipfian, random)) % span;
@@ -146,7 +146,7 @@ void ycsb_latest_init(struct ycsb_zipfian *zipfian, uint64_t last)
 	ycsb_zipfian_init(zipfian, last, YCSB_ZIPFIAN_THETA);
 }
 
-uint64_t ycsb_latest_next(struct ycsb_zipfian *zipfian, struct ycsb_random *random, uint64_t last)
+uint64_t ycsb_latest_next(struct ycsb_zipfian *zipfian, struct ptni_rng *random, uint64_t last)
 {
 	uint64_t back;
 
@@ -164,11 +164,11 @@ void ycsb_hotspot_init(struct ycsb_hotspot *hotspot, uint64_t first, uint64_t it
 	hotspot->hot_fraction = operation_fraction;
 }
 
-uint64_t ycsb_hotspot_next(const struct ycsb_hotspot *hotspot, struct ycsb_random *random)
+uint64_t ycsb_hotspot_next(const struct ycsb_hotspot *hotspot, struct ptni_rng *random)
 {
-	if (ycsb_random_real(random) < hotspot->hot_fraction)
-		return hotspot->first + ycsb_random_below(random, hotspot->hot_cnt);
-	return hotspot->first + hotspot->hot_cnt + ycsb_random_below(random, hotspot->cold_cnt);
+	if (ptni_rng_unit(random) < hotspot->hot_fraction)
+		return hotspot->first + ptni_rng_below(random, hotspot->hot_cnt);
+	return hotspot->first + hotspot->hot_cnt + ptni_rng_below(random, hotspot->cold_cnt);
 }
 
 double ycsb_exponential_rate(double percentile, double range)
@@ -176,7 +176,7 @@ double ycsb_exponential_rate(double percentile, double range)
 	return -log(1.0 - percentile / 100.0) / range;
 }
 
-double ycsb_exponential_next(double rate, struct ycsb_random *random)
+double ycsb_exponential_next(double rate, struct ptni_rng *random)
 {
-	return -log(ycsb_random_real(random)) / rate;
+	return -log(ptni_rng_unit(random)) / rate;
 }

@@ -15,7 +15,7 @@
 #ifndef YCSB_GENERATOR_H
 #define YCSB_GENERATOR_H
 
-#include "ycsb/random.h"
+#include "core/base/rng.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -49,23 +49,23 @@ void ycsb_zipfian_init_zeta(struct ycsb_zipfian *zipfian, uint64_t item_cnt, dou
 /* As the item count grows, zeta grows with it; a smaller count changes nothing. */
 void ycsb_zipfian_grow(struct ycsb_zipfian *zipfian, uint64_t item_cnt);
 /* In [0, item_cnt), 0 the most popular. */
-uint64_t ycsb_zipfian_next(const struct ycsb_zipfian *zipfian, struct ycsb_random *random);
+uint64_t ycsb_zipfian_next(const struct ycsb_zipfian *zipfian, struct ptni_rng *random);
 
 void ycsb_scrambled_init(struct ycsb_zipfian *zipfian);
 /* In [0, span). */
-uint64_t ycsb_scrambled_next(const struct ycsb_zipfian *zipfian, struct ycsb_random *random,
+uint64_t ycsb_scrambled_next(const struct ycsb_zipfian *zipfian, struct ptni_rng *random,
 			     uint64_t span);
 
 /* `last`: the newest acknowledged item, >= 1 at init. In [0, last], last the most popular. */
 void ycsb_latest_init(struct ycsb_zipfian *zipfian, uint64_t last);
-uint64_t ycsb_latest_next(struct ycsb_zipfian *zipfian, struct ycsb_random *random, uint64_t last);
+uint64_t ycsb_latest_next(struct ycsb_zipfian *zipfian, struct ptni_rng *random, uint64_t last);
 
 void ycsb_hotspot_init(struct ycsb_hotspot *hotspot, uint64_t first, uint64_t item_cnt,
 		       double data_fraction, double operation_fraction);
-uint64_t ycsb_hotspot_next(const struct ycsb_hotspot *hotspot, struct ycsb_random *random);
+uint64_t ycsb_hotspot_next(const struct ycsb_hotspot *hotspot, struct ptni_rng *random);
 
 /* The rate at which `percentile` per cent of the draws fall below `range`. */
 double ycsb_exponential_rate(double percentile, double range);
-double ycsb_exponential_next(double rate, struct ycsb_random *random);
+double ycsb_exponential_next(double rate, struct ptni_rng *random);
 
 #endif

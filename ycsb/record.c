@@ -51,13 +51,13 @@ uint32_t ycsb_record_len_max(const struct ycsb_schema *schema)
 	return schema->field_cnt * (schema->field_len_max + header);
 }
 
-static uint32_t field_length(const struct ycsb_schema *schema, struct ycsb_random *random)
+static uint32_t field_length(const struct ycsb_schema *schema, struct ptni_rng *random)
 {
 	uint32_t span = schema->field_len_max - schema->field_len_min + 1;
 
 	switch (schema->length) {
 	case YCSB_LENGTH_UNIFORM:
-		return schema->field_len_min + (uint32_t)ycsb_random_below(random, span);
+		return schema->field_len_min + (uint32_t)ptni_rng_below(random, span);
 	case YCSB_LENGTH_ZIPFIAN:
 		return schema->field_len_min +
 		       (uint32_t)ycsb_zipfian_next(&schema->length_zipfian, random);
@@ -68,10 +68,10 @@ static uint32_t field_length(const struct ycsb_schema *schema, struct ycsb_rando
 }
 
 /* Printable octets, as YCSB's random data; writes whole words, up to 7 bytes past the end. */
-static void fill_random(struct ycsb_random *random, uint8_t *out, uint32_t len_bytes)
+static void fill_random(struct ptni_rng *random, uint8_t *out, uint32_t len_bytes)
 {
 	for (uint32_t at = 0; at < len_bytes; at += 8) {
-		uint64_t word = (ycsb_random_next(random) & UINT64_C(0x5f5f5f5f5f5f5f5f)) +
+		uint64_t word = (ptni_rng_next(random) & UINT64_C(0x5f5f5f5f5f5f5f5f)) +
 				UINT64_C(0x2020202020202020);
 
 		memcpy(out + at, &word, 8);
@@ -96,10 +96,10 @@ static void fill_content(struct content content, uint8_t *out, uint32_t len_byte
 	uint64_t word;
 
 	for (; at + 8 <= len_bytes; at += 8) {
-		word = ycsb_splitmix(&content.state);
+		word = ptni_splitmix64(&content.state);
 		memcpy(out + at, &word, 8);
 	}
-	word = ycsb_splitmix(&content.state);
+	word = ptni_splitmix64(&content.state);
 	memcpy(out + at, &word, len_bytes - at);
 }
 
@@ -109,11 +109,11 @@ static bool same_content(struct content content, const uint8_t *data, uint32_t l
 	uint64_t word;
 
 	for (; at + 8 <= len_bytes; at += 8) {
-		word = ycsb_splitmix(&content.state);
+		word = ptni_splitmix64(&content.state);
 		if (memcmp(data + at, &word, 8) != 0)
 			return false;
 	}
-	word = ycsb_splitmix(&content.state);
+	word = ptni_splitmix64(&content.state);
 	return memcmp(data + at, &word, len_bytes - at) == 0;
 }
 
@@ -128,7 +128,7 @@ static void fill_integrity(const struct ycsb_key *key, uint32_t field, uint32_t 
 	fill_content(content_of(key, field, version), out + VERSION_LEN, len_bytes - VERSION_LEN);
 }
 
-uint32_t ycsb_field_build(const struct ycsb_schema *schema, struct ycsb_random *random,
+uint32_t ycsb_field_build(const struct ycsb_schema *schema, struct ptni_rng *random,
 			  const struct ycsb_key *key, uint32_t field, uint32_t version,
 			  uint8_t *out)
 {
@@ -141,7 +141,7 @@ uint32_t ycsb_field_build(const struct ycsb_schema *schema, struct ycsb_random *
 	return len_bytes;
 }
 
-uint32_t ycsb_record_build(const struct ycsb_schema *schema, struct ycsb_random *random,
+uint32_t ycsb_record_build(const struct ycsb_schema *schema, struct ptni_rng *random,
 			   const struct ycsb_key *key, uint32_t version, uint8_t *out)
 {
 	uint32_t at = constant_length(schema) ? 0 : schema->field_cnt * LENGTH_LEN;

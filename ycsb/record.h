@@ -47,9 +47,9 @@ uint32_t ycsb_record_len_max(const struct ycsb_schema *schema);
  * A whole record, or one field, of new content into `out` (ycsb_record_len_max() + 8 bytes); returns its length.
  * `version` matters with data integrity only.
  */
-uint32_t ycsb_record_build(const struct ycsb_schema *schema, struct ycsb_random *random,
+uint32_t ycsb_record_build(const struct ycsb_schema *schema, struct ptni_rng *random,
 			   const struct ycsb_key *key, uint32_t version, uint8_t *out);
-uint32_t ycsb_field_build(const struct ycsb_schema *schema, struct ycsb_random *random,
+uint32_t ycsb_field_build(const struct ycsb_schema *schema, struct ptni_rng *random,
 			  const struct ycsb_key *key, uint32_t field, uint32_t version,
 			  uint8_t *out);
 

@@ -57,7 +57,7 @@ static int operate(struct thread *thread)
 
 	/* Threads of a slow schedule spread over one tick, so that they do not all come at once. */
 	if (tick_ns >= 1000000)
-		start_ns += ycsb_random_below(&client->stream.random, tick_ns);
+		start_ns += ptni_rng_below(&client->stream.random, tick_ns);
 	if (!ycsb_sleep_until(start_ns, &workload->stop))
 		return 0;
 	while ((thread->op_max == 0 || done < thread->op_max) &&

@@ -71,8 +71,8 @@ int ycsb_stream_init(struct ycsb_stream *stream, struct ycsb_workload *workload,
 	stream->workload = workload;
 	stream->zipfian = workload->zipfian;
 	stream->version = thread_idx << 21 | (phase == YCSB_RUN ? 1U << 20 : 0);
-	ycsb_random_init(&stream->random, (uint64_t)workload->config->seed,
-			 (uint64_t)phase << 32 | thread_idx);
+	ptni_rng_seed_stream(&stream->random, (uint64_t)workload->config->seed,
+			     (uint64_t)phase << 32 | thread_idx);
 	stream->bytes = malloc((size_t)ycsb_record_len_max(&workload->schema) + 8);
 	return stream->bytes == NULL ? -ENOMEM : 0;
 }
@@ -85,7 +85,7 @@ void ycsb_stream_fini(struct ycsb_stream *stream)
 enum ycsb_op ycsb_stream_op(struct ycsb_stream *stream)
 {
 	const uint64_t *bounds = stream->workload->op_bounds;
-	uint64_t draw = ycsb_random_next(&stream->random);
+	uint64_t draw = ptni_rng_next(&stream->random);
 	int op = 0;
 
 	while (draw >= bounds[op] && op < YCSB_OP_CNT - 1)
@@ -103,7 +103,7 @@ static uint64_t draw_key(struct ycsb_stream *stream, uint64_t limit)
 
 	switch ((enum ycsb_distribution)config->request_distribution) {
 	case YCSB_UNIFORM:
-		return start + ycsb_random_below(&stream->random, count);
+		return start + ptni_rng_below(&stream->random, count);
 	case YCSB_ZIPFIAN:
 		return start +
 		       ycsb_scrambled_next(&stream->zipfian, &stream->random, workload->span);
@@ -153,7 +153,7 @@ uint32_t ycsb_stream_scan_len(struct ycsb_stream *stream)
 	if (config->scan_len_distribution == YCSB_ZIPFIAN)
 		more = ycsb_zipfian_next(&stream->workload->scan_zipfian, &stream->random);
 	else
-		more = ycsb_random_below(&stream->random, span);
+		more = ptni_rng_below(&stream->random, span);
 	return (uint32_t)((uint64_t)config->scan_len_min + more);
 }
 
@@ -180,7 +180,7 @@ struct ycsb_write ycsb_stream_update_into(struct ycsb_stream *stream, const stru
 	/* The only field of a record is all of it: no need to read the record first. */
 	if (stream->workload->config->write_all_fields || schema->field_cnt == 1)
 		return record_into(stream, key, bytes);
-	write.field = (int32_t)ycsb_random_below(&stream->random, schema->field_cnt);
+	write.field = (int32_t)ptni_rng_below(&stream->random, schema->field_cnt);
 	write.len_bytes = ycsb_field_build(schema, &stream->random, key, (uint32_t)write.field,
 					   stream->version++, bytes);
 	return write;

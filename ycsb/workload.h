@@ -43,7 +43,7 @@ struct ycsb_workload {
 
 struct ycsb_stream {
 	struct ycsb_workload *workload;
-	struct ycsb_random random;
+	struct ptni_rng random;
 	struct ycsb_zipfian zipfian; /* a copy: grows with the table when `latest` */
 	uint32_t version; /* of the next write; the thread number in the upper bits */
 	uint8_t *bytes; /* what the next write writes */

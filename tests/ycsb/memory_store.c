@@ -138,11 +138,11 @@ static bool every(uint64_t number, uint64_t interval)
 /* As if the reader had seen half of one write and half of the next. */
 static void mix(const struct ycsb_schema *schema, const struct ycsb_key *key, uint8_t *record)
 {
-	struct ycsb_random random;
+	struct ptni_rng random;
 	uint8_t other[4096];
 	uint32_t half = schema->field_len_max / 2;
 
-	ycsb_random_init(&random, 1, 1);
+	ptni_rng_seed_stream(&random, 1, 1);
 	ycsb_field_build(schema, &random, key, 0, UINT32_C(0x7ffffff1), other);
 	memcpy(record + half, other + half, schema->field_len_max - half);
 }

@@ -6,9 +6,9 @@
 
 #include <cmocka.h>
 
+#include "core/base/rng.h"
 #include "ycsb/config.h"
 #include "ycsb/properties.h"
-#include "ycsb/random.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -97,25 +97,24 @@ static void parse__survives_random_bytes(void **state)
 {
 	static const char seed_text[] = "# c\nrecordcount=1000\na\\u0041 : b\\\n  c\nd e\\\\\n";
 	static const char alphabet[] = "\\\\\\=:# \t\n\r!u0Aab\f";
-	struct ycsb_random random;
+	struct ptni_rng random;
 	struct ycsb_message why;
 	size_t total = 0;
 
-	ycsb_random_init(&random, 99, 0);
+	ptni_rng_seed_stream(&random, 99, 0);
 	for (int round = 0; round < 20000; round++) {
-		size_t len = (size_t)ycsb_random_below(&random, 120);
+		size_t len = (size_t)ptni_rng_below(&random, 120);
 		char *text = malloc(len + 1);
 
 		for (size_t i = 0; i < len; i++) {
 			if (round % 3 == 0)
-				text[i] = (char)ycsb_random_next(&random);
+				text[i] = (char)ptni_rng_next(&random);
 			else
-				text[i] =
-					alphabet[ycsb_random_below(&random, sizeof(alphabet) - 1)];
+				text[i] = alphabet[ptni_rng_below(&random, sizeof(alphabet) - 1)];
 		}
 		if (round % 3 == 2 && len >= sizeof(seed_text)) {
 			memcpy(text, seed_text, sizeof(seed_text) - 1);
-			text[ycsb_random_below(&random, len)] = (char)ycsb_random_next(&random);
+			text[ptni_rng_below(&random, len)] = (char)ptni_rng_next(&random);
 		}
 		text = realloc(text, len > 0 ? len : 1);
 		ycsb_properties_parse(text, len, "r", accept_any, &total, &why);
@@ -139,17 +138,17 @@ static void config_set__survives_random_names_and_values(void **state)
 	static const char alphabet[] = "0123456789.,-+eEKMGTx infna";
 	struct ycsb_config *config = malloc(sizeof(*config));
 	struct ycsb_message why;
-	struct ycsb_random random;
+	struct ptni_rng random;
 	char value[40];
 	int accepted = 0;
 
 	ycsb_config_init(config);
-	ycsb_random_init(&random, 17, 0);
+	ptni_rng_seed_stream(&random, 17, 0);
 	for (int round = 0; round < 50000; round++) {
-		size_t len = (size_t)ycsb_random_below(&random, 12);
+		size_t len = (size_t)ptni_rng_below(&random, 12);
 
 		for (size_t i = 0; i < len; i++)
-			value[i] = alphabet[ycsb_random_below(&random, sizeof(alphabet) - 1)];
+			value[i] = alphabet[ptni_rng_below(&random, sizeof(alphabet) - 1)];
 		value[len] = '\0';
 		accepted += ycsb_config_set(config, names[round % 9], value, "t", &why) == 0;
 		ycsb_config_check(config, YCSB_BENCH, &why);

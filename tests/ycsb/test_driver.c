@@ -257,13 +257,13 @@ static void usage__random_command_lines_are_refused_or_accepted_never_more(void 
 	};
 	struct ycsb_cli *cli = malloc(sizeof(*cli));
 	struct ycsb_message why;
-	struct ycsb_random random;
+	struct ptni_rng random;
 	int accepted = 0, refused = 0;
 
-	ycsb_random_init(&random, 12, 0);
+	ptni_rng_seed_stream(&random, 12, 0);
 	for (int round = 0; round < 20000; round++) {
 		char *argv[12] = { (char[]){ "patronus-ycsb" } }, copies[12][40];
-		int argc = 1 + (int)ycsb_random_below(&random, 11);
+		int argc = 1 + (int)ptni_rng_below(&random, 11);
 
 		for (int i = 1; i < argc; i++) {
 			size_t first = i == 1 ? 0 : i == 2 ? 3 : 0;
@@ -272,7 +272,7 @@ static void usage__random_command_lines_are_refused_or_accepted_never_more(void 
 					       sizeof(words) / sizeof(words[0]) - first;
 
 			snprintf(copies[i], sizeof(copies[i]), "%s",
-				 words[first + ycsb_random_below(&random, count)]);
+				 words[first + ptni_rng_below(&random, count)]);
 			argv[i] = copies[i];
 		}
 		why.text[0] = '\0';

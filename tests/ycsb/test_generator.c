@@ -71,10 +71,10 @@ static double zipfian_sigmas(double theta_drawn)
 	static uint64_t seen[ITEMS];
 	static double expected[ITEMS];
 	struct ycsb_zipfian drawn, model;
-	struct ycsb_random random;
+	struct ptni_rng random;
 
 	memset(seen, 0, sizeof(seen));
-	ycsb_random_init(&random, 7, 0);
+	ptni_rng_seed_stream(&random, 7, 0);
 	ycsb_zipfian_init(&drawn, ITEMS, theta_drawn);
 	ycsb_zipfian_init(&model, ITEMS, 0.99);
 	for (int i = 0; i < DRAWS; i++)
@@ -121,15 +121,15 @@ static void zipfian__is_near_zipfs_law(void **state)
 static void zipfian__multiplied_powers_are_those_of_pow(void **state)
 {
 	struct ycsb_zipfian fast, slow;
-	struct ycsb_random a, b;
+	struct ptni_rng a, b;
 	int apart = 0;
 
 	ycsb_scrambled_init(&fast);
 	slow = fast;
 	slow.alpha_is_100 = false;
 	assert_true(fast.alpha_is_100);
-	ycsb_random_init(&a, 31, 0);
-	ycsb_random_init(&b, 31, 0);
+	ptni_rng_seed_stream(&a, 31, 0);
+	ptni_rng_seed_stream(&b, 31, 0);
 	for (int i = 0; i < DRAWS; i++) {
 		uint64_t x = ycsb_zipfian_next(&fast, &a), y = ycsb_zipfian_next(&slow, &b);
 
@@ -142,9 +142,9 @@ static void zipfian__multiplied_powers_are_those_of_pow(void **state)
 static void zipfian__one_and_two_items_stay_in_range(void **state)
 {
 	struct ycsb_zipfian one, two;
-	struct ycsb_random random;
+	struct ptni_rng random;
 
-	ycsb_random_init(&random, 1, 0);
+	ptni_rng_seed_stream(&random, 1, 0);
 	ycsb_zipfian_init(&one, 1, 0.99);
 	ycsb_zipfian_init(&two, 2, 0.99);
 	for (int i = 0; i < 1000; i++) {
@@ -196,16 +196,16 @@ static uint64_t fnv_plain(uint64_t value)
 
 static void fnv64__known_answers(void **state)
 {
-	struct ycsb_random random;
+	struct ptni_rng random;
 
 	/* FNV-1a of eight zero octets, 0xa8c7f832281a39c5, negative as a signed number. */
 	assert_int_equal(fnv_plain(0), UINT64_C(0xa8c7f832281a39c5));
 	assert_int_equal(ycsb_fnv64(0), UINT64_C(6284781860667377211));
 	assert_int_equal(ycsb_fnv64(1), UINT64_C(8517097267634966620));
 	assert_int_equal(ycsb_fnv64(2), UINT64_C(1820151046732198393));
-	ycsb_random_init(&random, 3, 0);
+	ptni_rng_seed_stream(&random, 3, 0);
 	for (int i = 0; i < 100000; i++) {
-		uint64_t value = ycsb_random_next(&random) >> (ycsb_random_next(&random) % 64);
+		uint64_t value = ptni_rng_next(&random) >> (ptni_rng_next(&random) % 64);
 		uint64_t plain = fnv_plain(value);
 
 		assert_int_equal(ycsb_fnv64(value), (int64_t)plain < 0 ? 0 - plain : plain);
@@ -225,7 +225,7 @@ static double scrambled_sigmas(double zetan)
 	static uint64_t seen[KEYS];
 	static double expected[KEYS];
 	struct ycsb_zipfian drawn, model;
-	struct ycsb_random random;
+	struct ptni_rng random;
 	double head = 0;
 
 	memset(seen, 0, sizeof(seen));
@@ -234,7 +234,7 @@ static double scrambled_sigmas(double zetan)
 	ycsb_scrambled_init(&model);
 	if (zetan != 0)
 		ycsb_zipfian_init_zeta(&drawn, KEYS, YCSB_ZIPFIAN_THETA, zetan);
-	ycsb_random_init(&random, 11, 0);
+	ptni_rng_seed_stream(&random, 11, 0);
 	for (int i = 0; i < DRAWS; i++)
 		seen[ycsb_scrambled_next(&drawn, &random, KEYS)]++;
 	for (uint64_t rank = 0; rank < RANKS; rank++) {
@@ -268,12 +268,12 @@ static double latest_sigmas(bool planted)
 	static uint64_t seen[LAST + 1];
 	static double expected[LAST + 1];
 	struct ycsb_zipfian drawn, model;
-	struct ycsb_random random;
+	struct ptni_rng random;
 
 	memset(seen, 0, sizeof(seen));
 	ycsb_latest_init(&drawn, LAST);
 	ycsb_latest_init(&model, LAST);
-	ycsb_random_init(&random, 5, 0);
+	ptni_rng_seed_stream(&random, 5, 0);
 	for (int i = 0; i < DRAWS; i++) {
 		uint64_t key = ycsb_latest_next(&drawn, &random, LAST);
 
@@ -293,11 +293,11 @@ static void latest__newest_first(void **state)
 static void latest__follows_a_growing_table_and_never_passes_it(void **state)
 {
 	struct ycsb_zipfian z;
-	struct ycsb_random random;
+	struct ptni_rng random;
 	uint64_t newest = 0;
 
 	ycsb_latest_init(&z, 1);
-	ycsb_random_init(&random, 5, 0);
+	ptni_rng_seed_stream(&random, 5, 0);
 	for (uint64_t last = 1; last < 100000; last += 7) {
 		uint64_t key = ycsb_latest_next(&z, &random, last);
 
@@ -317,11 +317,11 @@ static double hotspot_sigmas(double data_fraction)
 	static uint64_t seen[COUNT];
 	static double expected[COUNT];
 	struct ycsb_hotspot hotspot;
-	struct ycsb_random random;
+	struct ptni_rng random;
 
 	memset(seen, 0, sizeof(seen));
 	ycsb_hotspot_init(&hotspot, FIRST, COUNT, data_fraction, 0.8);
-	ycsb_random_init(&random, 5, 0);
+	ptni_rng_seed_stream(&random, 5, 0);
 	for (int i = 0; i < DRAWS; i++)
 		seen[ycsb_hotspot_next(&hotspot, &random) - FIRST]++;
 	for (int i = 0; i < COUNT; i++)
@@ -343,14 +343,14 @@ static double exponential_distance(double percentile)
 		BINS = 1000
 	};
 	static uint64_t seen[BINS + 1];
-	struct ycsb_random random;
+	struct ptni_rng random;
 	double rate = ycsb_exponential_rate(percentile, 300),
 	       model = ycsb_exponential_rate(95, 300);
 	double worst = 0;
 	uint64_t below = 0;
 
 	memset(seen, 0, sizeof(seen));
-	ycsb_random_init(&random, 9, 0);
+	ptni_rng_seed_stream(&random, 9, 0);
 	for (int i = 0; i < COUNT; i++) {
 		double draw = ycsb_exponential_next(rate, &random);
 
@@ -371,19 +371,19 @@ static void exponential__95_per_cent_lie_in_range(void **state)
 
 static void random__same_seed_same_stream(void **state)
 {
-	struct ycsb_random a, b, c, d;
+	struct ptni_rng a, b, c, d;
 	int same = 0;
 
-	ycsb_random_init(&a, 1, 0);
-	ycsb_random_init(&b, 1, 0);
-	ycsb_random_init(&c, 1, 1);
-	ycsb_random_init(&d, 2, 0);
+	ptni_rng_seed_stream(&a, 1, 0);
+	ptni_rng_seed_stream(&b, 1, 0);
+	ptni_rng_seed_stream(&c, 1, 1);
+	ptni_rng_seed_stream(&d, 2, 0);
 	for (int i = 0; i < 1000; i++) {
-		uint64_t draw = ycsb_random_next(&a);
+		uint64_t draw = ptni_rng_next(&a);
 
-		assert_int_equal(draw, ycsb_random_next(&b));
-		same += draw == ycsb_random_next(&c);
-		same += draw == ycsb_random_next(&d);
+		assert_int_equal(draw, ptni_rng_next(&b));
+		same += draw == ptni_rng_next(&c);
+		same += draw == ptni_rng_next(&d);
 	}
 	assert_int_equal(same, 0);
 }
@@ -395,11 +395,11 @@ static void random__below_is_uniform(void **state)
 	};
 	uint64_t seen[BOUND] = { 0 };
 	double expected[BOUND];
-	struct ycsb_random random;
+	struct ptni_rng random;
 
-	ycsb_random_init(&random, 21, 0);
+	ptni_rng_seed_stream(&random, 21, 0);
 	for (int i = 0; i < DRAWS; i++)
-		seen[ycsb_random_below(&random, BOUND)]++;
+		seen[ptni_rng_below(&random, BOUND)]++;
 	for (int i = 0; i < BOUND; i++)
 		expected[i] = (double)DRAWS / BOUND;
 	assert_true(fabs(chi_square_sigmas(seen, expected, BOUND)) < SIGMAS);

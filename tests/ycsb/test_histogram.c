@@ -6,9 +6,9 @@
 
 #include <cmocka.h>
 
+#include "core/base/rng.h"
 #include "ycsb/histogram.h"
 #include "ycsb/histogram_file.h"
-#include "ycsb/random.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,12 +16,11 @@
 
 static void index__every_value_lies_in_its_bucket(void **state)
 {
-	struct ycsb_random random;
+	struct ptni_rng random;
 
-	ycsb_random_init(&random, 1, 0);
+	ptni_rng_seed_stream(&random, 1, 0);
 	for (int i = 0; i < 200000; i++) {
-		uint64_t value = i < 5000 ? (uint64_t)i :
-					    ycsb_random_next(&random) >> (22 + i % 42);
+		uint64_t value = i < 5000 ? (uint64_t)i : ptni_rng_next(&random) >> (22 + i % 42);
 		uint32_t index = ycsb_histogram_index(value);
 		uint64_t low = ycsb_histogram_lowest(index), high = ycsb_histogram_highest(index);
 
@@ -50,12 +49,12 @@ static void percentile__within_one_part_in_a_thousand(void **state)
 	static const double percentiles[] = { 0, 1, 50, 90, 95, 99, 99.9, 99.99, 100 };
 	static uint64_t values[COUNT];
 	struct ycsb_histogram *histogram = ycsb_histogram_new();
-	struct ycsb_random random;
+	struct ptni_rng random;
 	double sum = 0;
 
-	ycsb_random_init(&random, 4, 0);
+	ptni_rng_seed_stream(&random, 4, 0);
 	for (int i = 0; i < COUNT; i++) {
-		values[i] = (uint64_t)exp(5 + 12 * ycsb_random_real(&random));
+		values[i] = (uint64_t)exp(5 + 12 * ptni_rng_unit(&random));
 		ycsb_histogram_record(histogram, values[i]);
 		sum += (double)values[i];
 	}
@@ -217,12 +216,12 @@ static void hdrlog__unpacks_to_the_same_counts(void **state)
 	char *text = NULL, *payload;
 	size_t len = 0, packed_len, plain_len = 0, at = 10;
 	FILE *file = open_memstream(&text, &len);
-	struct ycsb_random random;
+	struct ptni_rng random;
 	bool last = false;
 
-	ycsb_random_init(&random, 8, 0);
+	ptni_rng_seed_stream(&random, 8, 0);
 	for (int i = 0; i < 100000; i++)
-		ycsb_histogram_record(histogram, ycsb_random_next(&random) >> (23 + i % 40));
+		ycsb_histogram_record(histogram, ptni_rng_next(&random) >> (23 + i % 40));
 	assert_int_equal(ycsb_hdrlog_write(histogram, "READ", 1000, 1010, file), 0);
 	fclose(file);
 	assert_non_null(strstr(text, "#[Histogram log format version 1.3]"));

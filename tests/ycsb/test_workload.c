@@ -60,12 +60,12 @@ static void key_name__known_answers(void **state)
 
 static void key_name__every_length_of_number(void **state)
 {
-	struct ycsb_random random;
+	struct ptni_rng random;
 	char expected[64];
 
-	ycsb_random_init(&random, 2, 0);
+	ptni_rng_seed_stream(&random, 2, 0);
 	for (int i = 0; i < 200000; i++) {
-		uint64_t number = ycsb_random_next(&random) >> (1 + i % 63);
+		uint64_t number = ptni_rng_next(&random) >> (1 + i % 63);
 
 		snprintf(expected, sizeof(expected), "user%llu", (unsigned long long)number);
 		expect_key(number, true, 1, expected);
@@ -275,11 +275,11 @@ static void record__constant_fields_are_a_plain_concatenation(void **state)
 {
 	struct ycsb_schema schema = schema_of(10, 1, 100, YCSB_LENGTH_CONSTANT, false);
 	struct ycsb_bytes record, field;
-	struct ycsb_random random;
+	struct ptni_rng random;
 	struct ycsb_key key;
 	uint8_t bytes[1008];
 
-	ycsb_random_init(&random, 1, 0);
+	ptni_rng_seed_stream(&random, 1, 0);
 	ycsb_key_name(1, false, 1, &key);
 	record = (struct ycsb_bytes){ bytes, ycsb_record_build(&schema, &random, &key, 0, bytes) };
 	assert_int_equal(record.len_bytes, 1000);
@@ -294,16 +294,16 @@ static void record__constant_fields_are_a_plain_concatenation(void **state)
 static void record__merge_replaces_one_field_of_any_length(void **state)
 {
 	struct ycsb_schema schema = schema_of(7, 3, 50, YCSB_LENGTH_UNIFORM, false);
-	struct ycsb_random random;
+	struct ptni_rng random;
 	struct ycsb_key key;
 	uint8_t old[512], out[512], patch[64];
 
-	ycsb_random_init(&random, 6, 0);
+	ptni_rng_seed_stream(&random, 6, 0);
 	ycsb_key_name(1, false, 1, &key);
 	for (int round = 0; round < 2000; round++) {
 		struct ycsb_bytes before = { old,
 					     ycsb_record_build(&schema, &random, &key, 0, old) };
-		int32_t at = (int32_t)ycsb_random_below(&random, 7);
+		int32_t at = (int32_t)ptni_rng_below(&random, 7);
 		struct ycsb_write write = {
 			at, ycsb_field_build(&schema, &random, &key, (uint32_t)at, 0, patch), patch
 		};
@@ -325,12 +325,12 @@ static void record__merge_replaces_one_field_of_any_length(void **state)
 static void record__foreign_bytes_are_refused_not_read(void **state)
 {
 	struct ycsb_schema schema = schema_of(5, 1, 20, YCSB_LENGTH_ZIPFIAN, false);
-	struct ycsb_random random;
+	struct ptni_rng random;
 	struct ycsb_key key;
 	uint8_t bytes[256];
 	int refused = 0;
 
-	ycsb_random_init(&random, 6, 0);
+	ptni_rng_seed_stream(&random, 6, 0);
 	ycsb_key_name(1, false, 1, &key);
 	for (int round = 0; round < 20000; round++) {
 		uint32_t len = ycsb_record_build(&schema, &random, &key, 0, bytes);
@@ -339,10 +339,10 @@ static void record__foreign_bytes_are_refused_not_read(void **state)
 
 		/* A length that is not the right one, or a record that ends too early. */
 		if (round % 2 == 0)
-			len = (uint32_t)ycsb_random_below(&random, len);
+			len = (uint32_t)ptni_rng_below(&random, len);
 		else
-			bytes[ycsb_random_below(&random, 20)] ^=
-				(uint8_t)(1 + ycsb_random_below(&random, 255));
+			bytes[ptni_rng_below(&random, 20)] ^=
+				(uint8_t)(1 + ptni_rng_below(&random, 255));
 		exact = malloc(len > 0 ? len : 1);
 		memcpy(exact, bytes, len);
 		record = (struct ycsb_bytes){ exact, len };
@@ -355,12 +355,12 @@ static void record__foreign_bytes_are_refused_not_read(void **state)
 static void integrity__any_changed_byte_is_found(void **state)
 {
 	struct ycsb_schema schema = schema_of(3, 1, 40, YCSB_LENGTH_CONSTANT, true);
-	struct ycsb_random random;
+	struct ptni_rng random;
 	struct ycsb_key key, other;
 	uint8_t bytes[256];
 	struct ycsb_bytes record;
 
-	ycsb_random_init(&random, 1, 0);
+	ptni_rng_seed_stream(&random, 1, 0);
 	ycsb_key_name(1, false, 1, &key);
 	ycsb_key_name(2, false, 1, &other);
 	record = (struct ycsb_bytes){ bytes, ycsb_record_build(&schema, &random, &key, 77, bytes) };
@@ -378,12 +378,12 @@ static void integrity__any_changed_byte_is_found(void **state)
 static void integrity__halves_of_two_writes_are_found(void **state)
 {
 	struct ycsb_schema schema = schema_of(2, 1, 40, YCSB_LENGTH_CONSTANT, true);
-	struct ycsb_random random;
+	struct ptni_rng random;
 	struct ycsb_key key;
 	uint8_t first[128], second[128];
 	struct ycsb_bytes record = { first, 80 };
 
-	ycsb_random_init(&random, 1, 0);
+	ptni_rng_seed_stream(&random, 1, 0);
 	ycsb_key_name(1, false, 1, &key);
 	ycsb_record_build(&schema, &random, &key, 1, first);
 	ycsb_record_build(&schema, &random, &key, 2, second);
@@ -399,12 +399,12 @@ static void integrity__halves_of_two_writes_are_found(void **state)
 static void integrity__short_fields_are_checked_too(void **state)
 {
 	struct ycsb_schema schema = schema_of(4, 1, 5, YCSB_LENGTH_CONSTANT, true);
-	struct ycsb_random random;
+	struct ptni_rng random;
 	struct ycsb_key key;
 	uint8_t bytes[64];
 	struct ycsb_bytes record = { bytes, 20 };
 
-	ycsb_random_init(&random, 1, 0);
+	ptni_rng_seed_stream(&random, 1, 0);
 	ycsb_key_name(9, false, 1, &key);
 	ycsb_record_build(&schema, &random, &key, 5, bytes);
 	assert_int_equal(ycsb_record_verify(&schema, &key, record), 0);
