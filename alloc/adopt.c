@@ -155,7 +155,10 @@ int ptni_adopt_step(struct ptni_view *view, struct ptni_heap *heap, uint32_t blo
 
 		if (!slab)
 			break;
-		if (slab->scanned < heap->layout.blocks) {
+		if (slab->chunk->told) {
+			ret = ptni_told_read(view, heap, slab->chunk);
+			budget--;
+		} else if (slab->scanned < heap->layout.blocks) {
 			budget = slab_scan(view, heap, slab, (uint32_t)budget);
 			ret = budget < 0 ? budget : 0;
 		} else {

@@ -15,6 +15,8 @@
 enum {
 	LOOK_AHEAD_BYTES = 128 << 10,
 	LOOK_AHEAD_SLABS = 4,
+	ORPHANS_AT_ONCE = 4,
+	TEND_BLOCKS = 16, /* of another class that are asked about */
 };
 
 void ptni_view_epochs(const struct ptni_view *view, struct ptni_epochs *epochs_out)
@@ -61,11 +63,43 @@ static bool is_low(const struct ptni_heap *heap)
 	return after <= (few > heap->layout.blocks / 2 ? few : heap->layout.blocks / 2);
 }
 
+/* Fetch what others left, a few chunks at a time, as fast as blocks are used. */
+static void orphans_ask(struct ptni_view *view, unsigned block_class)
+{
+	uint64_t orphans = atomic_load_explicit(&view->space->orphans, memory_order_relaxed);
+
+	if (!orphans || ptni_worker_now_ns(view->worker) < view->orphans_ns)
+		return;
+	for (uint64_t i = 0; i < orphans && i < ORPHANS_AT_ONCE; i++)
+		if (ptni_chunk_ask(view, block_class, PTNI_ASK_ORPHAN))
+			break;
+}
+
+/*
+ * The classes take turns to be looked after, so that what one of them was used for once, or adopted, does not
+ * lie about because nobody takes blocks of it any more.
+ */
+static void tend(struct ptni_view *view)
+{
+	struct ptni_heap *heap = NULL;
+
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES && !heap; i++) {
+		view->tended = (view->tended + 1) % PTNI_BLOCK_CLASSES;
+		heap = view->heap[view->tended];
+	}
+	ptni_view_maintain(view, heap);
+	if (heap->held)
+		(void)ptni_adopt_step(view, heap, TEND_BLOCKS);
+	else if (!heap->wanted && heap->chunk_count)
+		ptni_chunk_leave(view, heap);
+}
+
 /* After a word was loaded: what keeps the heap from running dry. Errors show when it does. */
 static void look_ahead(struct ptni_view *view, unsigned block_class)
 {
 	struct ptni_heap *heap = view->heap[block_class];
 
+	heap->wanted = true;
 	(void)ptni_chunk_poll(view, NULL);
 	ptni_view_maintain(view, heap);
 	(void)ptni_sweep_step(view, heap, false);
@@ -73,7 +107,9 @@ static void look_ahead(struct ptni_view *view, unsigned block_class)
 		(void)ptni_adopt_step(
 			view, heap, 1 + (heap->layout.blocks < 64 ? heap->layout.blocks : 64) / 4);
 	if (is_low(heap) && heap->chunk_count)
-		(void)ptni_chunk_ask(view, block_class, false);
+		(void)ptni_chunk_ask(view, block_class, PTNI_ASK_AHEAD);
+	orphans_ask(view, block_class);
+	tend(view);
 }
 
 /* All that the horizon has passed, and no slab kept half used. */
@@ -114,7 +150,7 @@ static int chunk_await(struct ptni_op *op, struct ptni_view *view, unsigned bloc
 	struct ptni_wait wait;
 	int ret;
 
-	ret = ptni_chunk_ask(view, block_class, true);
+	ret = ptni_chunk_ask(view, block_class, PTNI_ASK_NOW);
 	ptni_wait_begin(&wait, view->worker, op->deadline_ns);
 	while (!ret || ret == -EAGAIN) {
 		bool asked = ptni_chunk_asked(view, heap);
@@ -125,7 +161,7 @@ static int chunk_await(struct ptni_op *op, struct ptni_view *view, unsigned bloc
 		if (ptni_heap_refill(heap))
 			return 0;
 		if (!asked) /* what came was adopted, or another fiber took it all: ask for more */
-			ret = ptni_chunk_ask(view, block_class, true);
+			ret = ptni_chunk_ask(view, block_class, PTNI_ASK_NOW);
 		if (!ret || ret == -EAGAIN) {
 			ret = ptni_wait_turn(&wait);
 			if (ret)

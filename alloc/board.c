@@ -84,7 +84,8 @@ static int board_read(struct ptni_op *op, struct ptni_space *space, struct ptni_
 	if (ret)
 		return ret;
 	ptni_batch_init(&batch, op, space->node);
-	ptni_batch_read(&batch, window, space->board, &board->closings, sizeof(board->closings));
+	ptni_batch_read(&batch, window, space->board, &board->closings,
+			offsetof(struct ptni_space_board, reserved));
 	ptni_batch_read(&batch, window, space->board + offsetof(struct ptni_space_board, closing),
 			board->closing, sizeof(board->closing));
 	return ptni_batch_run(&batch);
@@ -110,6 +111,7 @@ static int board_look(struct ptni_alloc_state *state, struct ptn_worker *keeper,
 		for (; from < board->closings; from++)
 			closing_note(state, space, board->closing[from % PTNI_CLOSINGS_MAX]);
 		space->closings = board->closings;
+		atomic_store_explicit(&space->orphans, board->orphans, memory_order_relaxed);
 	}
 	ptni_op_end(&op);
 	return ret;
@@ -122,7 +124,7 @@ static int space_tend(struct ptni_alloc_state *state, struct ptn_worker *keeper,
 {
 	int ret = frees_send(state, keeper, space);
 
-	if (!ret && ptni_client_protected(state->client) && space->refs)
+	if (!ret && space->refs)
 		ret = board_look(state, keeper, space);
 	return ret;
 }

@@ -65,6 +65,8 @@ static int put_start(struct ptni_view *view, const uint64_t *addr, uint32_t flag
 	ret = ptni_call_start(&view->put.call, view->worker, view->space->node, &request,
 			      sizeof(request), CALL_TIMEOUT_NS);
 	view->put.busy = !ret;
+	if (ret)
+		atomic_store(&view->views->state->strays, true);
 	return ret; /* then the session is over, and the windows with it */
 }
 
@@ -78,6 +80,8 @@ static void put_poll(struct ptni_view *view)
 	put->busy = false;
 	if (!put->call.status)
 		PTNI_COUNT_ADD(view->counters, chunks_returned, put->count);
+	else
+		atomic_store(&view->views->state->strays, true);
 	for (uint32_t i = 0; !put->call.status && i < put->count; i++)
 		if (put->window[i])
 			ptni_window_release(put->window[i]);
@@ -153,20 +157,65 @@ int ptni_chunk_return_wait(struct ptni_view *view)
 	return ret;
 }
 
-/* The next chunks of any class, none of which is empty. */
-static uint32_t leave_pick(struct ptni_view *view, uint64_t *addr)
-{
-	view->put.count = 0;
-	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++) {
-		struct ptni_heap *heap = view->heap[i];
+/* Chunks that were forgotten and are about to be left. */
+struct leaving {
+	struct ptni_tell tell;
+	uint64_t addr[PTNI_CHUNK_PUT_MAX];
+	struct ptni_window *window[PTNI_CHUNK_PUT_MAX];
+	uint32_t count;
+};
 
-		while (heap && !cds_list_empty(&heap->chunks) &&
-		       view->put.count < PTNI_CHUNK_PUT_MAX)
-			put_add(view, heap,
-				cds_list_first_entry(&heap->chunks, struct ptni_owned_chunk, link),
-				addr);
+/* The next chunks of a heap, none of which is empty: those that can be told about, or all. */
+static void leave_pick(struct ptni_view *view, struct ptni_heap *heap, bool tell,
+		       struct leaving *leaving)
+{
+	struct ptni_owned_chunk *chunk, *next;
+
+	cds_list_for_each_entry_safe(chunk, next, &heap->chunks, link) {
+		if (leaving->count == PTNI_CHUNK_PUT_MAX)
+			break;
+		if (tell && !ptni_tell_add(&leaving->tell, heap, chunk))
+			continue;
+		slabs_show(view, chunk, false);
+		leaving->window[leaving->count] = chunk->window;
+		leaving->addr[leaving->count++] = chunk->addr;
+		ptni_heap_remove(heap, chunk);
 	}
-	return view->put.count;
+}
+
+/* Other fibers of the worker may send a put of their own while this one tells. */
+static int leave_put(struct ptni_view *view, bool tell, struct leaving *leaving)
+{
+	bool told = tell && !ptni_tell_all(&leaving->tell, view);
+
+	while (view->put.busy)
+		(void)ptni_chunk_return_wait(view);
+	view->put.count = leaving->count;
+	memcpy(view->put.window, leaving->window, leaving->count * sizeof(leaving->window[0]));
+	return put_start(view, leaving->addr, PTNI_CHUNK_LEFT | (told ? PTNI_CHUNK_TOLD : 0));
+}
+
+/* One put's worth of a class (NULL: of all). 1: it was sent, and there may be more. */
+static int leave_some(struct ptni_view *view, struct ptni_heap *heap, bool tell)
+{
+	struct leaving leaving = { .count = 0 };
+	int ret = 0;
+
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
+		if (view->heap[i] && (!heap || heap == view->heap[i]))
+			leave_pick(view, view->heap[i], tell, &leaving);
+	if (leaving.count)
+		ret = leave_put(view, tell, &leaving) ? -EIO : 1;
+	free(leaving.tell.word);
+	return ret;
+}
+
+void ptni_chunk_leave(struct ptni_view *view, struct ptni_heap *heap)
+{
+	if (view->pinned)
+		return;
+	ptni_heap_park(heap);
+	(void)leave_some(view, heap, true);
 }
 
 /* Wait for chunks that were asked for: they would otherwise stay ours until the session's end. */
@@ -180,12 +229,11 @@ static void gets_settle(struct ptni_view *view)
 
 void ptni_chunk_leave_all(struct ptni_view *view)
 {
-	uint64_t addr[PTNI_CHUNK_PUT_MAX];
 	struct ptni_op op;
+	int ret;
 
 	while (ptni_frees_pending(view) && !ptni_op_begin(view->worker, &op)) {
-		int ret = ptni_frees_flush(&op, view);
-
+		ret = ptni_frees_flush(&op, view);
 		ptni_op_end(&op);
 		if (ret)
 			break;
@@ -201,9 +249,10 @@ void ptni_chunk_leave_all(struct ptni_view *view)
 		if (ptni_chunk_return_wait(view))
 			return;
 	while (ptni_chunk_return(view));
-	while (leave_pick(view, addr))
-		if (put_start(view, addr, PTNI_CHUNK_LEFT) || ptni_chunk_return_wait(view))
-			return;
+	for (int tell = 1; tell >= 0; tell--)
+		while ((ret = leave_some(view, NULL, tell)) > 0)
+			if (ptni_chunk_return_wait(view))
+				return;
 }
 
 /* --- coming ----------------------------------------------------------------------------------- */
@@ -222,24 +271,44 @@ static uint32_t slabs_wanted(const struct ptni_view *view, const struct ptni_hea
 bool ptni_chunk_asked(const struct ptni_view *view, const struct ptni_heap *heap)
 {
 	for (unsigned i = 0; i < PTNI_GETS; i++)
-		if (view->get[i].heap == heap)
+		if (view->get[i].heap == heap && !view->get[i].orphan)
 			return true;
 	return false;
 }
 
-static int get_start(struct ptni_view *view, struct ptni_get *get, bool urgent)
+/* Is a chunk whose blocks must be asked about in hand, or on its way? One at a time. */
+static bool asking_about(const struct ptni_view *view)
+{
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
+		if (view->heap[i] && view->heap[i]->held)
+			return true;
+	return false;
+}
+
+static uint32_t get_flags(const struct ptni_view *view, const struct ptni_get *get,
+			  enum ptni_ask ask)
+{
+	bool fresh = ask == PTNI_ASK_NOW ||
+		     !atomic_load_explicit(&view->space->live, memory_order_acquire) ||
+		     asking_about(view);
+	uint32_t flags = fresh ? PTNI_CHUNK_FRESH : 0;
+
+	if (ask == PTNI_ASK_NOW)
+		flags |= PTNI_CHUNK_NOW;
+	return get->orphan ? flags | PTNI_CHUNK_ORPHAN : flags;
+}
+
+static int get_start(struct ptni_view *view, struct ptni_get *get, enum ptni_ask ask)
 {
 	struct ptni_space *space = view->space;
 	struct ptni_chunk_get_request request = { .head.op = PTNI_OP_CHUNK_GET,
 						  .space = space->id,
 						  .tag = PTNI_TAG_NONE,
 						  .block_class = get->block_class };
-	bool adopts = atomic_load_explicit(&space->live, memory_order_acquire) &&
-		      !get->heap->held && !urgent;
 	int ret;
 
 	request.slabs = (uint16_t)slabs_wanted(view, get->heap);
-	request.flags = adopts ? 0 : PTNI_CHUNK_FRESH;
+	request.flags = get_flags(view, get, ask);
 	get->window = NULL;
 	if (!view->region) {
 		ret = ptni_window_reserve(view->worker, space->node, &get->window);
@@ -254,7 +323,7 @@ static int get_start(struct ptni_view *view, struct ptni_get *get, bool urgent)
 	return ret;
 }
 
-int ptni_chunk_ask(struct ptni_view *view, unsigned block_class, bool urgent)
+int ptni_chunk_ask(struct ptni_view *view, unsigned block_class, enum ptni_ask ask)
 {
 	struct ptni_heap *heap = ptni_view_heap(view, block_class);
 	struct ptni_get *get = view->get;
@@ -262,7 +331,7 @@ int ptni_chunk_ask(struct ptni_view *view, unsigned block_class, bool urgent)
 
 	if (!heap)
 		return -ENOMEM;
-	if (ptni_chunk_asked(view, heap))
+	if (ask != PTNI_ASK_ORPHAN && ptni_chunk_asked(view, heap))
 		return 0;
 	while (get < view->get + PTNI_GETS && get->heap)
 		get++;
@@ -270,7 +339,8 @@ int ptni_chunk_ask(struct ptni_view *view, unsigned block_class, bool urgent)
 		return -EAGAIN;
 	get->heap = heap;
 	get->block_class = (uint16_t)block_class;
-	ret = get_start(view, get, urgent);
+	get->orphan = ask == PTNI_ASK_ORPHAN;
+	ret = get_start(view, get, ask);
 	if (ret)
 		get->heap = NULL;
 	return ret;
@@ -280,11 +350,16 @@ int ptni_chunk_ask(struct ptni_view *view, unsigned block_class, bool urgent)
 static void chunk_refuse(struct ptni_view *view, const struct ptni_chunk_got *reply,
 			 struct ptni_window *window)
 {
-	(void)ptni_chunk_return_wait(view);
+	uint64_t addr = reply->addr; /* before anything suspends */
+	uint32_t flags = 0;
+
+	if (reply->flags & PTNI_CHUNK_ADOPTED)
+		flags = PTNI_CHUNK_LEFT | (reply->flags & PTNI_CHUNK_TOLD);
+	while (view->put.busy)
+		(void)ptni_chunk_return_wait(view);
 	view->put.window[0] = window;
 	view->put.count = 1;
-	(void)put_start(view, &reply->addr,
-			reply->flags & PTNI_CHUNK_ADOPTED ? PTNI_CHUNK_LEFT : 0);
+	(void)put_start(view, &addr, flags);
 }
 
 static bool reply_valid(const struct ptni_view *view, const struct ptni_call *call)
@@ -335,7 +410,17 @@ static int chunk_file(struct ptni_view *view, struct ptni_get *get)
 		PTNI_COUNT(view->counters, chunks_fetched);
 	chunk->window = get->window;
 	slabs_show(view, chunk, true);
+	atomic_store_explicit(&view->space->orphans, reply->orphans, memory_order_relaxed);
+	chunk->told = adopted && reply->flags & PTNI_CHUNK_TOLD;
+	if (chunk->told)
+		(void)ptni_told_read(view, heap, chunk); /* else by ptni_adopt_step() */
 	return 0;
+}
+
+/* Nothing was left that we could use: the count that others made stands for a while. */
+static void orphans_none(struct ptni_view *view)
+{
+	view->orphans_ns = ptni_worker_now_ns(view->worker) + PTNI_ORPHANS_NS;
 }
 
 int ptni_chunk_poll(struct ptni_view *view, const struct ptni_heap *heap)
@@ -355,7 +440,9 @@ int ptni_chunk_poll(struct ptni_view *view, const struct ptni_heap *heap)
 			ret = chunk_file(view, get);
 		else if (get->window && ret > -4096 && ret != -ETIMEDOUT)
 			ptni_window_release(get->window); /* refused: nothing was granted */
-		if (whose == heap)
+		if (ret && get->orphan)
+			orphans_none(view);
+		if (whose == heap && !get->orphan)
 			result = ret;
 	}
 	put_poll(view);

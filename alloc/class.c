@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "alloc/class.h"
 
-/* Blocks of `bytes` in an aligned slab, its free words counted. */
+/* Blocks of `bytes` in an aligned slab, its three bitmaps and the tag counted. */
 static void fill(struct ptni_slab_layout *layout, uint32_t slab_bytes)
 {
 	uint32_t blocks = slab_bytes / layout->block_bytes, first;
@@ -9,7 +9,7 @@ static void fill(struct ptni_slab_layout *layout, uint32_t slab_bytes)
 	if (blocks > PTNI_SLAB_BLOCKS_MAX)
 		blocks = PTNI_SLAB_BLOCKS_MAX;
 	for (;; blocks--) {
-		first = ((blocks + 63) / 64 * 8 + PTNI_SLAB_HEAD - 1) / PTNI_SLAB_HEAD *
+		first = (((blocks + 63) / 64 * 3 + 1) * 8 + PTNI_SLAB_HEAD - 1) / PTNI_SLAB_HEAD *
 			PTNI_SLAB_HEAD;
 		if ((uint64_t)first + (uint64_t)blocks * layout->block_bytes <= slab_bytes)
 			break;

@@ -4,9 +4,11 @@
  * geometry (region base, extent_shift), so that any client can compute from (address, class) which
  * bit of which free word stands for the block, without reading anything.
  *
- *   slab   | free words, 1 bit a block | pad to 64 | block 0 | block 1 | ... | block n-1 | tail |
+ *   slab   | free words, 1 bit a block | told | pad to 64 | block 0 | block 1 | ... | block n-1 | tail |
  *          ^ aligned to its size (from the region's base), or, where a power of two would waste
  *            more (`run`), some whole pages with a single block at offset 64
+ *
+ *   told   | tag | free, 1 bit a block | limbo, 1 bit a block |   of a slab that waits for an adopter (wire.h)
  *
  * A chunk (what a node hands out under one WRITE window) is one or more adjacent slabs of a class.
  */
@@ -75,6 +77,11 @@ static inline uint32_t ptni_slab_align_pages(const struct ptni_slab_layout *layo
 static inline uint32_t ptni_slab_words(const struct ptni_slab_layout *layout)
 {
 	return (layout->blocks + 63) / 64;
+}
+
+static inline uint32_t ptni_slab_told_words(const struct ptni_slab_layout *layout)
+{
+	return 1 + 2 * ptni_slab_words(layout);
 }
 
 /* Most slabs of a chunk. */

@@ -15,6 +15,13 @@
 
 #define CALL_TIMEOUT_NS UINT64_C(5000000000)
 
+void ptni_closing_free(struct ptni_closing *closing)
+{
+	free(closing->tell.word);
+	free(closing->addr);
+	free(closing);
+}
+
 static uint32_t chunks_count(const struct ptni_space *space)
 {
 	uint32_t count = 0;
@@ -28,20 +35,35 @@ static uint32_t chunks_count(const struct ptni_space *space)
 	return count;
 }
 
-static void chunks_gather(struct ptni_closing *closing, struct ptni_heap *heap, bool empty)
+enum gather {
+	GATHER_EMPTY,
+	GATHER_TOLD,
+	GATHER_REST,
+	GATHER_END
+};
+
+static void chunks_gather(struct ptni_closing *closing, struct ptni_heap *heap, enum gather what)
 {
-	struct ptni_owned_chunk *chunk;
+	struct ptni_owned_chunk *chunk, *next;
 
 	if (!heap)
 		return;
 	ptni_heap_park(heap);
-	cds_list_for_each_entry(chunk, empty ? &heap->empty : &heap->chunks, link)
+	cds_list_for_each_entry_safe(chunk, next,
+				     what == GATHER_EMPTY ? &heap->empty : &heap->chunks, link) {
+		if (chunk->left ||
+		    (what == GATHER_TOLD && !ptni_tell_add(&closing->tell, heap, chunk)))
+			continue;
+		chunk->left = true;
 		closing->addr[closing->count++] = chunk->addr;
-	if (empty)
+	}
+	if (what == GATHER_EMPTY)
 		closing->emptied = closing->count;
+	if (what <= GATHER_TOLD)
+		closing->told = closing->count;
 }
 
-static struct ptni_closing *closing_make(struct ptni_space *space)
+static struct ptni_closing *closing_make(struct ptni_alloc_state *state, struct ptni_space *space)
 {
 	struct ptni_closing *closing = calloc(1, sizeof(*closing));
 	uint32_t count = chunks_count(space);
@@ -52,24 +74,27 @@ static struct ptni_closing *closing_make(struct ptni_space *space)
 	closing->space = space->id;
 	closing->opens = space->opens;
 	closing->call.done = true;
+	closing->whole = !atomic_load(&state->strays);
 	closing->addr = calloc(count ? count : 1, sizeof(*closing->addr));
 	if (!closing->addr) {
 		free(closing);
 		return NULL;
 	}
-	for (int empty = 1; empty >= 0; empty--)
+	for (enum gather what = GATHER_EMPTY; what < GATHER_END; what++)
 		for (unsigned i = 0; i < PTNI_WORKERS_MAX; i++) {
 			struct ptni_view *view = atomic_load(&space->view[i]);
 
+			if (view && view->put.busy) /* other chunks are on their way */
+				closing->whole = false;
 			for (unsigned j = 0; view && j < PTNI_BLOCK_CLASSES; j++)
-				chunks_gather(closing, view->heap[j], empty);
+				chunks_gather(closing, view->heap[j], what);
 		}
 	return closing;
 }
 
 void ptni_closing_begin(struct ptni_alloc_state *state, struct ptni_space *space)
 {
-	struct ptni_closing *closing = closing_make(space);
+	struct ptni_closing *closing = closing_make(state, space);
 
 	if (closing) /* else: no memory; the session's end does it */
 		cds_list_add_tail(&closing->link, &state->closings);
@@ -89,12 +114,19 @@ void ptni_closing_begin(struct ptni_alloc_state *state, struct ptni_space *space
 
 static int put_some(struct ptni_closing *closing, struct ptn_worker *keeper)
 {
-	bool empty = closing->at < closing->emptied;
-	uint32_t left = (empty ? closing->emptied : closing->count) - closing->at;
 	struct ptni_chunk_put_request request = { .head.op = PTNI_OP_CHUNK_PUT,
-						  .space = closing->space,
-						  .flags = empty ? 0 : PTNI_CHUNK_LEFT };
+						  .space = closing->space };
+	uint32_t end = closing->count, left;
 
+	if (closing->at < closing->emptied) {
+		end = closing->emptied;
+	} else if (closing->at < closing->told) {
+		end = closing->told;
+		request.flags = PTNI_CHUNK_LEFT | PTNI_CHUNK_TOLD;
+	} else {
+		request.flags = PTNI_CHUNK_LEFT;
+	}
+	left = end - closing->at;
 	request.count = left < PTNI_CHUNK_PUT_MAX ? left : PTNI_CHUNK_PUT_MAX;
 	memcpy(request.addr, closing->addr + closing->at, request.count * sizeof(*closing->addr));
 	closing->at += request.count;
@@ -106,11 +138,28 @@ static int use_end(struct ptni_closing *closing, struct ptn_worker *keeper)
 {
 	struct ptni_space_request request = { .head.op = PTNI_OP_SPACE_CLOSE,
 					      .space = closing->space,
-					      .opens = closing->opens };
+					      .opens = closing->opens,
+					      .whole = closing->whole };
 
 	closing->ended = true;
 	return ptni_call_start(&closing->call, keeper, closing->node, &request, sizeof(request),
 			       CALL_TIMEOUT_NS);
+}
+
+/* The next of what is told; what the node did not take does not count as told. 1: posted. */
+static int tell_some(struct ptni_closing *closing, struct ptn_worker *keeper)
+{
+	int ret;
+
+	if (closing->telling && closing->call.status)
+		closing->told = closing->emptied;
+	closing->telling = false;
+	if (closing->told == closing->emptied)
+		return 0;
+	ret = ptni_tell_start(&closing->tell, &closing->call, keeper, closing->node,
+			      closing->space);
+	closing->telling = ret > 0;
+	return ret;
 }
 
 /* True when nothing is left to do. */
@@ -123,6 +172,11 @@ static bool step(struct ptni_closing *closing, struct ptn_worker *keeper)
 	if (closing->call.status && closing->call.status != -ENOENT &&
 	    (closing->call.status < -4095 || closing->call.status == -ETIMEDOUT))
 		return true; /* the session is over */
+	if (closing->call.status && !closing->telling && !closing->ended)
+		closing->whole = false;
+	ret = tell_some(closing, keeper);
+	if (ret)
+		return ret < 0;
 	if (closing->at < closing->count)
 		ret = put_some(closing, keeper);
 	else if (!closing->ended)
@@ -146,9 +200,10 @@ void ptni_closing_step(struct ptni_alloc_state *state, struct ptn_worker *keeper
 	ptni_client_want_epoch(state->client, node, 1); /* so that the hook comes again */
 	if (!step(found, keeper))
 		return;
+	if (!found->whole && found->call.status) /* opened again, so the session's use goes on */
+		atomic_store(&state->strays, true);
 	pthread_mutex_lock(&state->lock);
 	cds_list_del(&found->link);
 	pthread_mutex_unlock(&state->lock);
-	free(found->addr);
-	free(found);
+	ptni_closing_free(found);
 }

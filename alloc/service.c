@@ -40,6 +40,8 @@ static const struct handler handlers[] = {
 					 ptni_memory_acquire_handle },
 	[PTNI_OP_MEMORY_FREE - PTNI_OP_ALLOC_FIRST] = { sizeof(struct ptni_memory_free_request),
 							ptni_memory_free_handle },
+	[PTNI_OP_CHUNK_TELL - PTNI_OP_ALLOC_FIRST] = { sizeof(struct ptni_chunk_tell_request),
+						       ptni_chunk_tell_handle },
 };
 
 void ptni_allocator_account(struct ptni_allocator *allocator)
@@ -82,8 +84,8 @@ int ptni_allocator_charge(struct ptni_allocator *allocator, struct ptni_node_ses
 
 bool ptni_allocator_hopeful(struct ptni_allocator *allocator)
 {
-	return allocator->puttings || ptni_extent_map_dirty_bytes(allocator->map) ||
-	       !cds_list_empty(&allocator->leaving);
+	return allocator->puttings || allocator->emptying ||
+	       ptni_extent_map_dirty_bytes(allocator->map) || !cds_list_empty(&allocator->leaving);
 }
 
 void ptni_waiter_set(struct ptni_waiter *waiter, struct ptni_node_lane *lane,
@@ -177,6 +179,7 @@ static void tick(void *arg, uint64_t epoch, uint64_t horizon)
 
 	ptni_extent_map_clean(allocator->map,
 			      hurry ? PTNI_CLEAN_HURRY_BYTES : PTNI_CLEAN_TICK_BYTES);
+	ptni_orphans_step(allocator, epoch, horizon);
 	retry(allocator);
 	ptni_extents_step(allocator, horizon);
 	if (ptni_allocator_hopeful(allocator))
@@ -249,6 +252,7 @@ static int allocator_open(struct ptn_node *node, struct ptni_allocator **allocat
 	allocator->region_len_bytes = len_bytes;
 	allocator->memory.page_shift = PTNI_MEMORY_PAGE_SHIFT;
 	allocator->memory.clean_only = true;
+	CDS_INIT_LIST_HEAD(&allocator->told);
 	CDS_INIT_LIST_HEAD(&allocator->leaving);
 	CDS_INIT_LIST_HEAD(&allocator->waiters);
 	ret = ptni_extent_map_open(region, len_bytes, allocator->extent_shift, &allocator->map);

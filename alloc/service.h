@@ -80,13 +80,18 @@ struct ptni_extent_info {
 
 struct ptni_chunk {
 	struct cds_list_head link; /* user's, orphans', or a put's */
+	struct cds_list_head told_link; /* allocator's, of an orphan that was told about */
 	struct ptni_node_space *space;
 	struct ptni_space_user *user; /* NULL: orphan, or being put */
 	struct ptni_chunk_putting *putting;
 	uint64_t addr;
+	uint64_t empty_tag; /* E when every block was seen to be free */
 	uint32_t pages;
 	uint16_t block_class;
 	uint16_t slabs;
+	bool told; /* its slabs' heads say what is free (said it, when a user has it) */
+	bool fresh; /* nothing was in it when its user got it */
+	bool useful, empty; /* a told orphan */
 };
 
 /* A CHUNK_PUT whose invalidations are under way. */
@@ -96,7 +101,7 @@ struct ptni_chunk_putting {
 	const struct ptni_message *message;
 	uint32_t pending;
 	int status;
-	bool left;
+	bool left, told;
 };
 
 struct ptni_user_lease {
@@ -112,6 +117,7 @@ struct ptni_space_user {
 	struct cds_list_head owned; /* chunks */
 	uint32_t opens;
 	bool closing;
+	bool whole; /* chunks that are left were never used */
 	struct ptni_waiter close; /* .lane NULL: nobody waits */
 };
 
@@ -130,11 +136,14 @@ struct ptni_node_space {
 	uint32_t closings; /* announced, not gone yet */
 	uint64_t chunk_bytes;
 	uint32_t orphans;
+	uint32_t unknown,
+		useful; /* of the orphans: not told about; told about and worth adopting */
 	uint32_t puttings; /* chunks whose windows are being invalidated */
 	bool dropping;
 	struct ptni_waiter drop;
 	struct cds_list_head users;
 	struct cds_list_head orphan[PTNI_BLOCK_CLASSES];
+	struct cds_list_head told[PTNI_BLOCK_CLASSES];
 };
 
 struct ptni_memory_lease {
@@ -175,6 +184,8 @@ struct ptni_allocator {
 	uint32_t space_generation;
 	struct ptni_node_space *space[PTNI_SPACES_MAX]; /* by id % PTNI_SPACES_MAX */
 	uint32_t puttings; /* chunks whose windows are being invalidated */
+	uint32_t emptying; /* orphans without a block in use, before their grace period is over */
+	struct cds_list_head told; /* orphans, those looked at longest ago first */
 	struct cds_list_head leaving; /* extents on their way out */
 	struct cds_list_head waiters;
 	bool retrying;
@@ -199,6 +210,8 @@ int ptni_chunk_get_handle(struct ptni_allocator *allocator, struct ptni_node_lan
 			  const struct ptni_message *message);
 int ptni_chunk_put_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
 			  const struct ptni_message *message);
+int ptni_chunk_tell_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
+			   const struct ptni_message *message);
 int ptni_memory_alloc_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
 			     const struct ptni_message *message);
 int ptni_memory_acquire_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
@@ -226,8 +239,22 @@ void ptni_extents_step(struct ptni_allocator *allocator, uint64_t horizon);
 void ptni_extent_forget(struct ptni_extent_info *info);
 
 /* chunk */
-void ptni_chunk_orphan(struct ptni_chunk *chunk);
 void ptni_chunk_free(struct ptni_chunk *chunk); /* its pages too */
+struct ptni_chunk *ptni_chunk_at(struct ptni_allocator *allocator,
+				 uint64_t addr); /* its first page */
+
+/* orphans */
+void ptni_chunk_orphan(struct ptni_chunk *chunk); /* by ->told */
+void ptni_orphan_leave(struct ptni_chunk *chunk); /* the lists; it is whoever's who asks */
+/* One to be adopted ahead of fresh memory, by PTNI_CHUNK_ flags; or when there is no fresh memory. NULL: none. */
+struct ptni_chunk *ptni_orphan_find(struct ptni_node_space *space, unsigned block_class,
+				    uint32_t flags);
+struct ptni_chunk *ptni_orphan_find_any(struct ptni_node_space *space, unsigned block_class);
+static inline uint32_t ptni_orphans_useful(const struct ptni_node_space *space)
+{
+	return space->unknown + space->useful;
+}
+void ptni_orphans_step(struct ptni_allocator *allocator, uint64_t epoch, uint64_t horizon);
 
 /* memory */
 void ptni_memory_session_ended(struct ptni_allocator *allocator, struct ptni_node_session *session);

@@ -8,7 +8,8 @@
  *
  * The client dies or sleeps
  *   before CHUNK_GET is answered: the chunk is owned; with the session's end it is an orphan, its
- *     free words zeroed, none of its blocks reachable.
+ *     free words zeroed, none of its blocks reachable. A client that closes the space says so (`whole`),
+ *     and it is as if it had never been asked for.
  *   before CHUNK_PUT: likewise an orphan. While it is putting: the invalidation goes on and the
  *     pages are freed (or it is an orphan), once, here.
  *   while it adopts: an orphan again; nothing about the scan is kept.
@@ -36,13 +37,11 @@ static struct ptni_chunk **place_of(struct ptni_allocator *allocator, uint64_t a
 	return &allocator->chunk_at[offset >> PTNI_PAGE_SHIFT];
 }
 
-void ptni_chunk_orphan(struct ptni_chunk *chunk)
+struct ptni_chunk *ptni_chunk_at(struct ptni_allocator *allocator, uint64_t addr)
 {
-	cds_list_del(&chunk->link);
-	cds_list_add_tail(&chunk->link, &chunk->space->orphan[chunk->block_class]);
-	chunk->space->orphans++;
-	chunk->user = NULL;
-	chunk->putting = NULL;
+	struct ptni_chunk **place = place_of(allocator, addr);
+
+	return place ? *place : NULL;
 }
 
 void ptni_chunk_free(struct ptni_chunk *chunk)
@@ -117,46 +116,28 @@ static int chunk_make(struct ptni_node_space *space, unsigned block_class, uint3
 	return 0;
 }
 
-static struct ptni_chunk *orphan_take(struct ptni_node_space *space, unsigned block_class)
-{
-	struct ptni_chunk *chunk;
-
-	if (cds_list_empty(&space->orphan[block_class]))
-		return NULL;
-	chunk = cds_list_first_entry(&space->orphan[block_class], struct ptni_chunk, link);
-	cds_list_del(&chunk->link);
-	CDS_INIT_LIST_HEAD(&chunk->link);
-	space->orphans--;
-	return chunk;
-}
-
-static struct ptni_chunk *orphan_any(struct ptni_node_space *space)
-{
-	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES && space->orphans; i++)
-		if (!cds_list_empty(&space->orphan[i]))
-			return orphan_take(space, i);
-	return NULL;
-}
-
+/* Told orphans first, then fresh memory, then whatever there is. */
 static int chunk_find(struct ptni_node_space *space, const struct ptni_chunk_get_request *request,
 		      struct ptni_chunk **chunk_out, bool *adopted_out)
 {
+	struct ptni_chunk *chunk = ptni_orphan_find(space, request->block_class, request->flags);
 	int ret = 0;
 
-	*adopted_out = true;
-	*chunk_out = request->flags & PTNI_CHUNK_FRESH ? NULL :
-							 orphan_take(space, request->block_class);
-	if (*chunk_out)
-		return 0;
-	ret = chunk_make(space, request->block_class, request->slabs, chunk_out);
-	if (!ret) {
-		*adopted_out = false;
-		return 0;
+	if (!chunk && request->flags & PTNI_CHUNK_ORPHAN)
+		return -ENOENT;
+	*adopted_out = chunk != NULL;
+	if (!chunk) {
+		ret = chunk_make(space, request->block_class, request->slabs, chunk_out);
+		if (!ret)
+			return 0;
+		chunk = ptni_orphan_find_any(space, request->block_class);
 	}
-	*chunk_out = orphan_any(space);
-	if (*chunk_out)
-		return 0;
-	return ptni_allocator_hopeful(space->allocator) ? PTNI_REQUEST_WAIT : ret;
+	if (!chunk)
+		return ptni_allocator_hopeful(space->allocator) ? PTNI_REQUEST_WAIT : ret;
+	ptni_orphan_leave(chunk);
+	*adopted_out = true;
+	*chunk_out = chunk;
+	return 0;
 }
 
 static void chunk_back(struct ptni_chunk *chunk, bool adopted)
@@ -183,13 +164,15 @@ static int chunk_grant(struct ptni_chunk *chunk, struct ptni_space_user *user,
 	reply.addr = chunk->addr;
 	reply.block_class = chunk->block_class;
 	reply.slabs = chunk->slabs;
-	reply.flags = adopted ? PTNI_CHUNK_ADOPTED : 0;
+	reply.flags = (adopted ? PTNI_CHUNK_ADOPTED : 0) | (chunk->told ? PTNI_CHUNK_TOLD : 0);
+	reply.orphans = ptni_orphans_useful(chunk->space);
 	if (request->tag != PTNI_TAG_NONE)
 		ret = ptni_grant_window(grant, chunk->addr, (uint64_t)bytes_of(chunk),
 					IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE,
 					request->tag, &reply.window);
 	if (!ret) {
 		chunk->user = user;
+		chunk->fresh = !adopted;
 		cds_list_del(&chunk->link);
 		cds_list_add(&chunk->link, &user->owned);
 	}
@@ -256,6 +239,7 @@ static void chunk_withdrawn(void *arg)
 	struct ptni_node_space *space = chunk->space;
 
 	ptni_session_charge(ptni_lane_session(putting->lane), -bytes_of(chunk));
+	chunk->told = putting->told;
 	if (putting->left)
 		ptni_chunk_orphan(chunk);
 	else
@@ -298,6 +282,7 @@ static void put_begin(struct ptni_chunk *chunk, struct ptni_chunk_putting *putti
 	if (ret) { /* stays owned; the client may ask again */
 		putting->status = ret;
 		chunk->putting = NULL;
+		chunk->fresh = chunk->told = false; /* its user may have forgotten it */
 		return;
 	}
 	putting->pending++;
@@ -319,7 +304,7 @@ int ptni_chunk_put_handle(struct ptni_allocator *allocator, struct ptni_node_lan
 	struct ptni_chunk_putting *putting;
 
 	if (!request->count || request->count > PTNI_CHUNK_PUT_MAX ||
-	    request->flags & ~(uint32_t)PTNI_CHUNK_LEFT)
+	    request->flags & ~(uint32_t)(PTNI_CHUNK_LEFT | PTNI_CHUNK_TOLD))
 		return -EINVAL;
 	if (!user)
 		return -ENOENT;
@@ -330,6 +315,7 @@ int ptni_chunk_put_handle(struct ptni_allocator *allocator, struct ptni_node_lan
 	putting->lane = lane;
 	putting->message = message;
 	putting->left = request->flags & PTNI_CHUNK_LEFT;
+	putting->told = putting->left && request->flags & PTNI_CHUNK_TOLD;
 	putting->pending = 1;
 	if (put_find(allocator, request, user, putting, chunk)) {
 		free(putting);

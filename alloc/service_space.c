@@ -107,6 +107,10 @@ void ptni_node_space_free(struct ptni_node_space *space)
 
 		cds_list_for_each_entry_safe(chunk, next, &space->orphan[i], link)
 			ptni_chunk_free(chunk);
+		cds_list_for_each_entry_safe(chunk, next, &space->told[i], link) {
+			ptni_orphan_leave(chunk);
+			ptni_chunk_free(chunk);
+		}
 	}
 	if (space->root)
 		ptni_extent_run_give(allocator->map, space->root, 1);
@@ -136,6 +140,8 @@ static int space_make(struct ptni_allocator *allocator, struct ptni_node_space *
 	CDS_INIT_LIST_HEAD(&space->users);
 	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
 		CDS_INIT_LIST_HEAD(&space->orphan[i]);
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
+		CDS_INIT_LIST_HEAD(&space->told[i]);
 	ret = ptni_node_space_grow(space);
 	if (!ret)
 		ret = ptni_extent_run_take(allocator->map, &space->set, 1, 1, &space->root);
@@ -214,7 +220,11 @@ static void user_gone(struct ptni_space_user *user)
 
 	cds_list_for_each_entry_safe(chunk, next, &user->owned, link) {
 		ptni_session_charge(user->session, -((int64_t)chunk->pages << PTNI_PAGE_SHIFT));
-		ptni_chunk_orphan(chunk);
+		chunk->told &= user->whole;
+		if (chunk->fresh && user->whole)
+			ptni_chunk_free(chunk);
+		else
+			ptni_chunk_orphan(chunk);
 	}
 	ptni_waiter_answer(&user->close, 0);
 	cds_list_del(&user->link);
@@ -340,6 +350,7 @@ int ptni_space_close_handle(struct ptni_allocator *allocator, struct ptni_node_l
 	if (user->opens != request->opens)
 		return -EBUSY;
 	ptni_waiter_set(&user->close, lane, message);
+	user->whole = request->whole;
 	user_close(user);
 	return 0;
 }

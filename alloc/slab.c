@@ -346,6 +346,47 @@ uint64_t ptni_slab_tag(const struct ptni_owned_slab *slab)
 	return old > young ? old : young;
 }
 
+void ptni_slab_tell(const struct ptni_heap *heap, const struct ptni_owned_slab *slab,
+		    uint64_t *told)
+{
+	uint32_t words = ptni_slab_words(&heap->layout);
+
+	told[0] = ptni_slab_tag(slab);
+	memcpy(told + 1, slab->free, words * sizeof(*told));
+	for (uint32_t i = 0; i < words; i++)
+		told[1 + words + i] = slab->limbo[PTNI_OLD][i] | slab->limbo[PTNI_YOUNG][i];
+}
+
+/* Another client wrote it: every value must do no harm. */
+void ptni_slab_told(struct ptni_heap *heap, struct ptni_owned_slab *slab, const uint64_t *told,
+		    uint64_t horizon, uint64_t epoch)
+{
+	uint32_t words = ptni_slab_words(&heap->layout), tail = heap->layout.blocks % 64;
+	bool waits = horizon <= told[0];
+
+	for (uint32_t i = 0; i < words; i++) {
+		uint64_t valid = tail && i == words - 1 ? (UINT64_C(1) << tail) - 1 : UINT64_MAX;
+		uint64_t limbo = told[1 + words + i] & valid, free = told[1 + i] & valid & ~limbo;
+
+		slab->free[i] = waits ? free : free | limbo;
+		slab->limbo[PTNI_OLD][i] = waits ? limbo : 0;
+		slab->free_count += (uint32_t)__builtin_popcountll(slab->free[i]);
+		slab->limbo_count[PTNI_OLD] +=
+			(uint32_t)__builtin_popcountll(slab->limbo[PTNI_OLD][i]);
+	}
+	heap->blocks_free += slab->free_count;
+	heap->blocks_limbo += slab->limbo_count[PTNI_OLD];
+	slab->tag[PTNI_OLD] = told[0] <= epoch ? told[0] : epoch + 1;
+	slab->version = (uint16_t)epoch;
+	slab->scanned = heap->layout.blocks;
+	if (slab->limbo_count[PTNI_OLD]) {
+		slab->in_limbo = true;
+		cds_list_add_tail(&slab->limbo_link, &heap->limbo);
+	}
+	ptni_slab_hold(heap, slab, PTNI_HELD_SCAN, false);
+	free_changed(heap, slab, false);
+}
+
 /* One generation becomes free. */
 static uint32_t generation_free(struct ptni_heap *heap, struct ptni_owned_slab *slab,
 				enum ptni_limbo which)

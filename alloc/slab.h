@@ -67,6 +67,8 @@ struct ptni_owned_chunk {
 	uint16_t slabs;
 	uint16_t slabs_free; /* of which every block is free */
 	bool empty; /* in the empty list */
+	bool left; /* its space is closed: it was given back */
+	bool told; /* adopted, and what its slabs' heads say was not read yet */
 	struct ptni_owned_slab *slab[];
 };
 
@@ -90,6 +92,7 @@ struct ptni_heap {
 	uint32_t empty_low; /* least empty_count since low_ns */
 	uint64_t low_ns;
 	uint32_t held; /* slabs that are held */
+	bool wanted; /* its worker takes blocks of this class, and did not only adopt some */
 };
 
 void ptni_heap_init(struct ptni_heap *heap, const struct ptni_slab_layout *layout);
@@ -129,6 +132,12 @@ void ptni_slab_hold(struct ptni_heap *heap, struct ptni_owned_slab *slab, enum p
 		    bool on);
 /* All blocks of an adopted slab were asked about. */
 void ptni_slab_scanned(struct ptni_heap *heap, struct ptni_owned_slab *slab);
+/* What is known of a slab that is neither held nor current: ptni_slab_told_words() of them (wire.h). */
+void ptni_slab_tell(const struct ptni_heap *heap, const struct ptni_owned_slab *slab,
+		    uint64_t *told);
+/* The same about an adopted slab, which is ordinary from then on. */
+void ptni_slab_told(struct ptni_heap *heap, struct ptni_owned_slab *slab, const uint64_t *told,
+		    uint64_t horizon, uint64_t epoch);
 /* The latest tag that blocks of the slab wait for; 0 = none waits. */
 uint64_t ptni_slab_tag(const struct ptni_owned_slab *slab);
 /* Free what the horizon has passed, of at most `budget` slabs. Returns blocks freed. */

@@ -29,10 +29,8 @@ static void state_close(void *value)
 	ptni_client_hook_remove(state->client, ptni_board_hook, state);
 	cds_list_for_each_entry_safe(space, next_space, &state->spaces, link)
 		ptni_closing_begin(state, space);
-	cds_list_for_each_entry_safe(closing, next, &state->closings, link) {
-		free(closing->addr);
-		free(closing);
-	}
+	cds_list_for_each_entry_safe(closing, next, &state->closings, link)
+		ptni_closing_free(closing);
 	pthread_mutex_destroy(&state->lock);
 	free(state);
 }

@@ -38,6 +38,7 @@ enum {
 };
 /* Chunks that were not needed for so long go back. */
 #define PTNI_SPARE_NS     UINT64_C(50000000)
+#define PTNI_ORPHANS_NS   UINT64_C(5000000) /* between two vain requests for an orphan */
 #define PTNI_GARBAGE_TELL (UINT64_C(64) << 10) /* bytes retired before E is asked to advance */
 
 struct ptni_view;
@@ -61,8 +62,15 @@ struct ptni_frees {
 	_Atomic uint64_t entry[PTNI_FREES_RING];
 };
 
+enum ptni_ask {
+	PTNI_ASK_AHEAD, /* a chunk that will be needed */
+	PTNI_ASK_NOW, /* somebody waits for a block */
+	PTNI_ASK_ORPHAN, /* what was left, so that it does not lie about */
+};
+
 struct ptni_get {
 	struct ptni_call call;
+	bool orphan; /* PTNI_ASK_ORPHAN: nobody waits for it */
 	struct ptni_window *window; /* NULL when unprotected */
 	struct ptni_heap *heap; /* NULL: free */
 	uint16_t block_class;
@@ -87,6 +95,8 @@ struct ptni_view {
 	uint32_t extents;
 	uint64_t epoch_floor; /* E when the view was made: the keeper may not have looked before */
 	uint32_t seq; /* windows fetched so far */
+	uint64_t orphans_ns; /* until then there were none for us */
+	unsigned tended; /* class */
 	bool fetching;
 	bool scanning;
 	bool sweeping;
@@ -117,6 +127,7 @@ struct ptni_space {
 	uint64_t root, board;
 	char name[PTNI_SPACE_NAME_MAX];
 	struct ptni_space_params params;
+	_Atomic uint64_t orphans; /* chunks worth adopting, as last heard */
 	_Atomic uint32_t *closed; /* by extent: it is gone up to this seq */
 	uint64_t closings; /* announcements seen; the keeper's own */
 	ptni_block_live_fn _Atomic live;
@@ -125,14 +136,26 @@ struct ptni_space {
 	struct cds_list_head link; /* client state's */
 };
 
+/* Records on their way to the node (told.c), one after the other: | slab | n | n words |. */
+struct ptni_tell {
+	uint64_t *word;
+	size_t count, room, at;
+	uint32_t in_record; /* words of the record at `at` that were sent */
+};
+
 /* What is left to do for a closed space. */
 struct ptni_closing {
 	struct cds_list_head link;
 	struct ptni_call call;
+	struct ptni_tell tell;
 	uint16_t node;
 	uint32_t space, opens;
 	bool ended; /* SPACE_CLOSE was sent */
-	uint32_t count, at, emptied; /* addresses; next; the first so many are of empty chunks */
+	bool telling; /* the call is a CHUNK_TELL */
+	bool whole; /* every chunk that was ever used is among these, and was taken back so far */
+	uint32_t count, at; /* addresses; next */
+	uint32_t emptied,
+		told; /* the first so many are of empty chunks; up to here they are told about */
 	uint64_t *addr;
 };
 
@@ -140,6 +163,8 @@ struct ptni_alloc_state {
 	struct ptn_client *client;
 	pthread_mutex_t lock;
 	struct cds_list_head spaces, closings;
+	/* The node may still count a chunk as ours that we used and forgot: no close is `whole` any more. */
+	_Atomic bool strays;
 };
 
 /* A worker's views, so that its end can leave them. Lists: lock held. */
@@ -188,7 +213,7 @@ int ptni_collect(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *h
 /* --- chunk.c */
 struct ptni_heap *ptni_view_heap(struct ptni_view *view, unsigned block_class); /* NULL: -ENOMEM */
 /* Ask for a chunk unless one is on its way. Posts, does not wait. */
-int ptni_chunk_ask(struct ptni_view *view, unsigned block_class, bool urgent);
+int ptni_chunk_ask(struct ptni_view *view, unsigned block_class, enum ptni_ask ask);
 /* File what has arrived. Returns the status of `heap`'s own request if it is among that, else 0. */
 int ptni_chunk_poll(struct ptni_view *view, const struct ptni_heap *heap);
 bool ptni_chunk_asked(const struct ptni_view *view, const struct ptni_heap *heap);
@@ -199,6 +224,20 @@ void ptni_chunk_return_spare(struct ptni_view *view, struct ptni_heap *heap);
 int ptni_chunk_return_wait(struct ptni_view *view); /* until those under way are back */
 /* Leave everything: empty chunks are freed, others wait for an adopter. Waits. */
 void ptni_chunk_leave_all(struct ptni_view *view);
+
+/* Leave what one class holds for who needs it. Waits for the node to know of it. */
+void ptni_chunk_leave(struct ptni_view *view, struct ptni_heap *heap);
+
+/* --- told.c */
+/* Take down what is known of a chunk; false: not enough is, or no memory. */
+bool ptni_tell_add(struct ptni_tell *tell, const struct ptni_heap *heap,
+		   const struct ptni_owned_chunk *chunk);
+/* Post the next request of it: 1; nothing is left: 0; the session is over: < 0. */
+int ptni_tell_start(struct ptni_tell *tell, struct ptni_call *call, struct ptn_worker *worker,
+		    unsigned node, uint32_t space);
+int ptni_tell_all(struct ptni_tell *tell, struct ptni_view *view); /* waits */
+/* An adopted chunk that was told about: what is free. An error: not yet, try again. */
+int ptni_told_read(struct ptni_view *view, struct ptni_heap *heap, struct ptni_owned_chunk *chunk);
 
 /* --- adopt.c */
 /* Ask about some blocks of adopted slabs. 1: more could be done now. */
@@ -214,6 +253,7 @@ int ptni_board_hook(void *state, struct ptn_worker *keeper, unsigned node);
 /* --- closing.c */
 /* Nobody has the space open any more: gather what goes back, free the handle. Lock held. */
 void ptni_closing_begin(struct ptni_alloc_state *state, struct ptni_space *space);
+void ptni_closing_free(struct ptni_closing *closing);
 /* A step of the ends under way on that node; posts, does not wait. */
 void ptni_closing_step(struct ptni_alloc_state *state, struct ptn_worker *keeper, unsigned node);
 

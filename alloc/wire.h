@@ -22,6 +22,7 @@ enum ptni_alloc_op {
 	PTNI_OP_MEMORY_ALLOC,
 	PTNI_OP_MEMORY_ACQUIRE,
 	PTNI_OP_MEMORY_FREE,
+	PTNI_OP_CHUNK_TELL,
 	PTNI_OP_ALLOC_END, /* the first that is none of ours */
 };
 
@@ -30,6 +31,7 @@ enum {
 	PTNI_SPACES_MAX = 1024, /* of one node */
 	PTNI_SPACE_WINDOWS_MAX = 24,
 	PTNI_CHUNK_PUT_MAX = 64,
+	PTNI_CHUNK_TELL_WORDS = 120,
 	PTNI_CLOSINGS_MAX = 32,
 };
 #define PTNI_TAG_NONE UINT32_MAX
@@ -64,6 +66,8 @@ struct ptni_space_request {
 	struct ptni_message head;
 	uint32_t space;
 	uint32_t opens; /* close: all that the client knows of */
+	uint32_t whole; /* close: chunks that the session still has were granted, but never used */
+	uint32_t reserved;
 };
 struct ptni_space_drop_request {
 	struct ptni_message head;
@@ -111,7 +115,8 @@ struct ptni_space_windows_reply {
  */
 struct ptni_space_board {
 	uint64_t closings; /* how many there were, ever; written after the entry */
-	uint64_t reserved[7];
+	uint64_t orphans; /* chunks that are worth adopting */
+	uint64_t reserved[6];
 	uint64_t closing[PTNI_CLOSINGS_MAX]; /* seq << 32 | extent */
 };
 enum {
@@ -121,15 +126,20 @@ enum {
 /* --- chunk -------------------------------------------------------------------------------------- */
 
 enum ptni_chunk_flags {
-	PTNI_CHUNK_FRESH = 1, /* get: a left chunk only if there is no other */
+	PTNI_CHUNK_FRESH =
+		1, /* get: one whose blocks must be asked about only if there is no other */
+	PTNI_CHUNK_NOW = 2, /* get: with blocks that are free at once */
+	PTNI_CHUNK_ORPHAN = 4, /* get: one that was left, of whatever class; else -ENOENT */
 	PTNI_CHUNK_ADOPTED = 1, /* got */
+	PTNI_CHUNK_TOLD = 2, /* got; put, with PTNI_CHUNK_LEFT: every slab of it was told about */
 	PTNI_CHUNK_LEFT = 1, /* put */
 };
 
 /*
  * A run of `slabs` slabs of a class under a WRITE|READ window, free words zeroed. The answer may be a
- * chunk that a session left behind (PTNI_CHUNK_ADOPTED), also of another class and length when memory is
- * short: its blocks must be asked about first.
+ * chunk that a session left behind (PTNI_CHUNK_ADOPTED). One that was left in good order (PTNI_CHUNK_TOLD)
+ * says itself which of its blocks are free and comes before fresh memory. The blocks of any other must be asked
+ * about first; that one may be of another class and length when memory is short.
  */
 struct ptni_chunk_get_request {
 	struct ptni_message head;
@@ -137,19 +147,21 @@ struct ptni_chunk_get_request {
 	uint32_t tag;
 	uint16_t block_class;
 	uint16_t slabs;
-	uint32_t flags; /* PTNI_CHUNK_FRESH */
+	uint32_t flags; /* PTNI_CHUNK_FRESH, _NOW, _ORPHAN */
 };
 struct ptni_chunk_got {
 	struct ptni_message head;
 	uint64_t addr;
 	uint16_t block_class;
 	uint16_t slabs;
-	uint32_t flags; /* PTNI_CHUNK_ADOPTED */
+	uint32_t flags; /* PTNI_CHUNK_ADOPTED, _TOLD */
 	struct ptni_window_grant window;
+	uint64_t orphans; /* as on the board */
 };
 /*
  * Chunks of this session go back: their windows are withdrawn, then their pages are freed, then the
- * answer comes. PTNI_CHUNK_LEFT: they hold live blocks and wait for an adopter instead.
+ * answer comes. PTNI_CHUNK_LEFT: they hold live blocks and wait for an adopter instead. PTNI_CHUNK_TOLD: and
+ * what CHUNK_TELL said of each of their slabs is all there is to know.
  */
 struct ptni_chunk_put_request {
 	struct ptni_message head;
@@ -158,6 +170,24 @@ struct ptni_chunk_put_request {
 	uint32_t flags; /* PTNI_CHUNK_LEFT */
 	uint32_t reserved;
 	uint64_t addr[PTNI_CHUNK_PUT_MAX];
+};
+
+/*
+ * What is free in slabs of this session's chunks, to be kept in their heads (alloc/class.h) until the chunk is
+ * adopted. `word` holds records: | address of the slab | first << 32 | n | n words |, which are words `first`
+ * to `first` + n of the slab's `told`:
+ *
+ *   tag    the blocks in limbo may be used again once the horizon is greater
+ *   free   blocks that nobody can reach any more; may be used at once
+ *   limbo  blocks that were retired
+ *
+ * Bits of both are clear in the free words. All other blocks are in use, or were freed by others.
+ */
+struct ptni_chunk_tell_request {
+	struct ptni_message head;
+	uint32_t space;
+	uint32_t count; /* words */
+	uint64_t word[PTNI_CHUNK_TELL_WORDS];
 };
 
 /* --- memory ------------------------------------------------------------------------------------- */
@@ -200,7 +230,8 @@ static_assert(sizeof(struct ptni_space_open_request) == 144, "wire layout");
 static_assert(sizeof(struct ptni_space_opened) == 96, "wire layout");
 static_assert(sizeof(struct ptni_space_windows_reply) <= PTNI_MESSAGE_MAX, "wire layout");
 static_assert(sizeof(struct ptni_chunk_put_request) <= PTNI_MESSAGE_MAX, "wire layout");
-static_assert(sizeof(struct ptni_chunk_got) == 64, "wire layout");
+static_assert(sizeof(struct ptni_chunk_got) == 72, "wire layout");
+static_assert(sizeof(struct ptni_chunk_tell_request) <= PTNI_MESSAGE_MAX, "wire layout");
 static_assert(sizeof(struct ptni_memory_granted) == 96, "wire layout");
 
 #endif

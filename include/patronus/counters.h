@@ -57,7 +57,7 @@
 	X(blocks_reused, blocks, "blocks taken again after their grace period")                 \
 	X(bytes_live, bytes, "block bytes allocated so far, freed ones not subtracted")         \
 	X(chunks_fetched, chunks, "chunks fetched from a node")                                 \
-	X(chunks_adopted, chunks, "chunks taken over from a fenced client")                     \
+	X(chunks_adopted, chunks, "chunks taken over that another worker left")                 \
 	X(chunks_returned, chunks, "empty chunks given back")                                   \
 	X(extents_granted, extents, "extents handed out")                                       \
 	X(extents_freed, extents, "extents taken back")                                         \

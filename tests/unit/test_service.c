@@ -93,6 +93,17 @@ static struct ptni_node_space *space_of(uint32_t id)
 	return ptni_space_find(allocator, id);
 }
 
+static int chunk_tell(uint32_t space, const uint64_t *word, uint32_t count)
+{
+	struct ptni_chunk_tell_request request = { .head.op = PTNI_OP_CHUNK_TELL,
+						   .space = space,
+						   .count = count };
+	struct ptni_message reply;
+
+	memcpy(request.word, word, 10 * sizeof(*word));
+	return raw_call(lane, &request, sizeof(request), &reply, sizeof(reply));
+}
+
 /* --- sense -------------------------------------------------------------------------------------- */
 
 static void chunk_window_ends_before_its_pages_are_free(void **state)
@@ -112,6 +123,66 @@ static void chunk_window_ends_before_its_pages_are_free(void **state)
 	assert_int_equal(space_of(space)->chunk_bytes, 0);
 	assert_int_equal(raw_write(lane, chunk.window.rkey, chunk.addr + 4096, 78),
 			 IBV_WC_REM_ACCESS_ERR);
+	close_all();
+}
+
+/* Class 3: 64 bytes, 16 words of bits, so `told` is words 16 to 48 of the slab. */
+static void telling_reaches_the_told_words_only(void **state)
+{
+	struct ptni_chunk_got chunk;
+	uint64_t word[10] = { 0, 1, 0x5555 };
+	uint64_t value;
+	uint32_t space;
+
+	open_all();
+	space = space_open();
+	chunk = chunk_get(space, 5);
+	word[0] = chunk.addr;
+	assert_int_equal(chunk_tell(space, word, 0), 0);
+	assert_int_equal(chunk_tell(space, word, 2), -EINVAL);
+	assert_int_equal(chunk_tell(space, word, PTNI_CHUNK_TELL_WORDS + 1), -EINVAL);
+	assert_int_equal(chunk_tell(space + 1024, word, 3), -ENOENT);
+	word[1] = 2; /* more words than there are */
+	assert_int_equal(chunk_tell(space, word, 3), -EINVAL);
+	word[1] = UINT64_C(33) << 32 | 1; /* past the end */
+	assert_int_equal(chunk_tell(space, word, 3), -EINVAL);
+	word[1] = UINT64_C(0xffffffff) << 32 | 1;
+	assert_int_equal(chunk_tell(space, word, 3), -EINVAL);
+	word[1] = 1;
+	word[0] = chunk.addr + 64;
+	assert_int_equal(chunk_tell(space, word, 3), -EINVAL);
+	word[0] = space_of(space)->root;
+	assert_int_equal(chunk_tell(space, word, 3), -EINVAL);
+	word[0] = 8;
+	assert_int_equal(chunk_tell(space, word, 3), -EINVAL);
+	for (uint64_t i = 0; i < 64; i++) {
+		assert_int_equal(raw_read(lane, chunk.window.rkey, chunk.addr + 8 * i, &value), 0);
+		assert_int_equal(value, 0); /* nothing that was refused changed anything */
+	}
+	word[0] = chunk.addr;
+	word[1] = UINT64_C(32) << 32 | 1;
+	assert_int_equal(chunk_tell(space, word, 3), 0);
+	assert_int_equal(raw_read(lane, chunk.window.rkey, chunk.addr + 8 * 48, &value), 0);
+	assert_int_equal(value, 0x5555);
+	close_all();
+}
+
+/* One good record and one that is not: neither is filed. */
+static void telling_is_all_or_nothing(void **state)
+{
+	struct ptni_chunk_got chunk;
+	uint64_t word[10] = { 0, 1, 7, 0, 1, 7 };
+	uint64_t value;
+	uint32_t space;
+
+	open_all();
+	space = space_open();
+	chunk = chunk_get(space, 5);
+	word[0] = chunk.addr;
+	word[3] = chunk.addr + 8;
+	assert_int_equal(chunk_tell(space, word, 6), -EINVAL);
+	assert_int_equal(raw_read(lane, chunk.window.rkey, chunk.addr + 8 * 16, &value), 0);
+	assert_int_equal(value, 0);
 	close_all();
 }
 
@@ -181,9 +252,10 @@ static size_t random_request(struct ptni_rng *rng, uint64_t *message)
 		sizeof(struct ptni_memory_alloc_request),
 		sizeof(struct ptni_memory_acquire_request),
 		sizeof(struct ptni_memory_free_request),
+		sizeof(struct ptni_chunk_tell_request),
 	};
 	struct ptni_message *head = (void *)message;
-	unsigned op = (unsigned)ptni_rng_below(rng, 10);
+	unsigned op = (unsigned)ptni_rng_below(rng, sizeof(lens) / sizeof(lens[0]));
 
 	for (unsigned i = 0; i < PTNI_MESSAGE_MAX / 8; i++)
 		message[i] = ptni_rng_chance(rng, 1, 2) ? ptni_rng_below(rng, 4) :
@@ -300,6 +372,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chunk_window_ends_before_its_pages_are_free),
+		cmocka_unit_test(telling_reaches_the_told_words_only),
+		cmocka_unit_test(telling_is_all_or_nothing),
 		cmocka_unit_test(put_of_what_is_not_ones_own_changes_nothing),
 		cmocka_unit_test(malformed_requests_are_refused),
 		cmocka_unit_test(random_requests_do_no_harm),
