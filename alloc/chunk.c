@@ -257,11 +257,11 @@ void ptni_chunk_leave_all(struct ptni_view *view)
 
 /* --- coming ----------------------------------------------------------------------------------- */
 
-/* How much more: an eighth of what the heap holds, so that growth is waste of at most that. */
+/* How much more: a 128th of what the heap holds, so that growth is waste of at most that. */
 static uint32_t slabs_wanted(const struct ptni_view *view, const struct ptni_heap *heap)
 {
 	uint32_t max = ptni_slab_chunk_max(&heap->layout, view->space->extent_shift);
-	uint32_t slabs = heap->slabs / 8;
+	uint32_t slabs = heap->slabs / 128;
 
 	if (slabs > max)
 		return max;

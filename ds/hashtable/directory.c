@@ -135,6 +135,14 @@ static int piece_zero(struct ptni_hash_op *op, const struct ptni_block *block, u
 	return 0;
 }
 
+/* Small pieces lie among the subtables: a slab of their own would be nearly empty. */
+static size_t piece_room(const struct ptn_hash *hash, unsigned piece)
+{
+	size_t bytes = piece_bytes(piece);
+
+	return bytes < hash->subtable_bytes ? hash->subtable_bytes : bytes;
+}
+
 /* A zeroed piece behind the root's pointer, ours or another client's. */
 static int piece_make(struct ptni_hash_op *op, unsigned piece, uint64_t *pointer_out)
 {
@@ -142,7 +150,7 @@ static int piece_make(struct ptni_hash_op *op, unsigned piece, uint64_t *pointer
 	struct ptni_space *space = op->hash->space[0];
 	struct ptni_block block;
 	uint64_t pointer;
-	int ret = ptni_block_alloc(&op->op, space, piece_bytes(piece), &block);
+	int ret = ptni_block_alloc(&op->op, space, piece_room(op->hash, piece), &block);
 
 	if (ret)
 		return ret;

@@ -52,7 +52,7 @@ enum {
 	PTNI_GROUP_SLOTS = 21,
 	PTNI_GROUPS_MIN = 2,
 	PTNI_GROUPS_MAX = 2728, /* word indices fit 16 bits */
-	PTNI_GROUPS_DEFAULT = 165, /* 31 KiB, a size class of its own: two fit a slab of 64 KiB */
+	PTNI_GROUPS_DEFAULT = 66, /* 12.5 KiB: five fit a slab of 64 KiB */
 	PTNI_SPLIT_BEAT_BITS = 24,
 };
 
