@@ -211,6 +211,7 @@ void ptni_session_fail(struct ptni_session *session, int error, const char *why)
 
 /* --- channel ---------------------------------------------------------------------------------- */
 
+/* A node that closes in good order says so before it hangs up: what it said counts, though we spoke first. */
 int ptni_session_send(struct ptni_session *session, const void *message, size_t len_bytes)
 {
 	int ret;
@@ -218,8 +219,11 @@ int ptni_session_send(struct ptni_session *session, const void *message, size_t 
 	if (!session->channel)
 		return -ENOTCONN;
 	ret = ops_of(session)->channel_send(session->channel, message, len_bytes);
-	if (ret < 0 && ret != -EAGAIN && !session->goodbye)
-		ptni_session_fail(session, PTN_E_NODE_DOWN, "the channel broke");
+	if (ret < 0 && ret != -EAGAIN) {
+		ptni_session_pump(session);
+		if (!session->goodbye && !session->ended)
+			ptni_session_fail(session, PTN_E_NODE_DOWN, "the channel broke");
+	}
 	return ret < 0 ? ret : 0;
 }
 
@@ -261,7 +265,9 @@ static void ended(struct ptni_session *session, const struct ptni_ended *message
 		status = PTN_E_NODE_DOWN; /* for whoever waits it is the same */
 	if (ptn_error_scope(status) != PTN_SCOPE_NODE)
 		status = status == -ETIMEDOUT ? PTN_E_SESSION_FENCED : PTN_E_SESSION_ENDED;
-	ptni_session_fail(session, status, "the node ended it");
+	ptni_session_fail(session, status,
+			  message->status == PTN_E_NODE_CLOSING ? "the node closes" :
+								  "the node ended it");
 }
 
 static void dispatch(struct ptni_session *session, const void *bytes, size_t len_bytes)
@@ -291,7 +297,7 @@ void ptni_session_pump(struct ptni_session *session)
 		if (ret == -EMSGSIZE) {
 			malformed(session);
 		} else if (ret < 0) {
-			if (!session->goodbye)
+			if (!session->goodbye && !session->ended)
 				ptni_session_fail(session, PTN_E_NODE_DOWN, "the channel broke");
 			ops_of(session)->channel_close(session->channel);
 			session->channel = NULL;
