@@ -11,32 +11,17 @@
  *     past the deadline nothing is posted, and what was posted before is refused by the NIC.
  *   at the CAS that extends: extended or not; if not, it expires.
  *   at release, free: the lease runs out, and then what was not kept is freed.
+ *   at give, claim: service_offer.c.
  */
-#include "alloc/wire.h"
-#include "core/worker.h"
+#include "alloc/memory.h"
 
 #include <patronus/error.h>
-#include <patronus/memory.h>
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-	TRANSFER_MAX = PTNI_OP_BUFFER - 64
-}; /* bytes of one batch */
-#define LEN_MAX         (UINT64_C(1) << 30)
-#define CALL_TIMEOUT_NS UINT64_C(5000000000)
-
-struct ptn_memory {
-	struct ptn_worker *worker;
-	uint32_t node;
-	unsigned rights;
-	uint64_t id, addr, len_bytes;
-	const struct ptni_window *window;
-	struct ptni_window *own_window; /* NULL when unprotected */
-	struct ptni_lease lease;
-};
+#define LEN_MAX (UINT64_C(1) << 30)
 
 static const struct {
 	unsigned right;
@@ -49,8 +34,8 @@ static const struct {
 
 /* --- making ----------------------------------------------------------------------------------- */
 
-static int memory_make(struct ptn_worker *worker, unsigned node, unsigned rights,
-		       struct ptn_memory **memory_out)
+int ptni_memory_make(struct ptn_worker *worker, unsigned node, unsigned rights,
+		     struct ptn_memory **memory_out)
 {
 	struct ptn_memory *memory = calloc(1, sizeof(*memory));
 	int ret = 0;
@@ -73,13 +58,13 @@ static int memory_make(struct ptn_worker *worker, unsigned node, unsigned rights
 	return 0;
 }
 
-static uint32_t tag_of(const struct ptn_memory *memory)
+uint32_t ptni_memory_tag(const struct ptn_memory *memory)
 {
 	return memory->own_window ? memory->own_window->tag : PTNI_TAG_NONE;
 }
 
 /* A refused request granted nothing; one whose fate is unknown may have used the tag. */
-static void memory_unmake(struct ptn_memory *memory, bool granted)
+void ptni_memory_unmake(struct ptn_memory *memory, bool granted)
 {
 	ptni_lease_end(&memory->lease);
 	if (memory->own_window && !granted)
@@ -103,12 +88,13 @@ static int memory_file(struct ptn_memory *memory, const struct ptni_call *call)
 				    0;
 }
 
-static int memory_ask(struct ptn_memory *memory, void *request, size_t len_bytes,
-		      struct ptn_memory **memory_out)
+int ptni_memory_ask(struct ptn_memory *memory, void *request, size_t len_bytes,
+		    struct ptn_memory **memory_out)
 {
 	struct ptn_worker *worker = memory->worker;
 	struct ptni_call call;
-	int ret = ptni_call_start(&call, worker, memory->node, request, len_bytes, CALL_TIMEOUT_NS);
+	int ret = ptni_call_start(&call, worker, memory->node, request, len_bytes,
+				  PTNI_MEMORY_CALL_NS);
 	bool refused = ret != 0;
 
 	if (!ret) {
@@ -118,7 +104,7 @@ static int memory_ask(struct ptn_memory *memory, void *request, size_t len_bytes
 	if (!ret)
 		ret = memory_file(memory, &call);
 	if (ret) {
-		memory_unmake(memory, !refused);
+		ptni_memory_unmake(memory, !refused);
 		return ptni_worker_fail(worker, ret, "asking for memory");
 	}
 	*memory_out = memory;
@@ -137,11 +123,11 @@ int ptn_memory_alloc(struct ptn_worker *worker, unsigned node, uint64_t len_byte
 	if (!worker || !memory_out || !len_bytes || len_bytes > LEN_MAX || !term_ns ||
 	    node >= ptni_client_node_count(ptni_worker_client(worker)))
 		return -EINVAL;
-	ret = memory_make(worker, node, PTN_READ | PTN_WRITE | PTN_ATOMIC, &memory);
+	ret = ptni_memory_make(worker, node, PTN_READ | PTN_WRITE | PTN_ATOMIC, &memory);
 	if (ret)
 		return ret;
-	request.tag = tag_of(memory);
-	return memory_ask(memory, &request, sizeof(request), memory_out);
+	request.tag = ptni_memory_tag(memory);
+	return ptni_memory_ask(memory, &request, sizeof(request), memory_out);
 }
 
 int ptn_memory_acquire(struct ptn_worker *worker, struct ptn_address address, uint64_t len_bytes,
@@ -161,27 +147,35 @@ int ptn_memory_acquire(struct ptn_worker *worker, struct ptn_address address, ui
 	for (unsigned i = 0; i < sizeof(accesses) / sizeof(accesses[0]); i++)
 		if (rights & accesses[i].right)
 			request.access |= accesses[i].access;
-	ret = memory_make(worker, address.node, rights, &memory);
+	ret = ptni_memory_make(worker, address.node, rights, &memory);
 	if (ret)
 		return ret;
-	request.tag = tag_of(memory);
-	return memory_ask(memory, &request, sizeof(request), memory_out);
+	request.tag = ptni_memory_tag(memory);
+	return ptni_memory_ask(memory, &request, sizeof(request), memory_out);
 }
 
 /* --- using -------------------------------------------------------------------------------------- */
 
-/* What is wrong with this access, and the operation to do it in. */
-static int access_begin(struct ptn_memory *memory, uint64_t offset, uint64_t len_bytes,
-			unsigned right, struct ptni_op *op)
+int ptni_memory_check(struct ptn_memory *memory, uint64_t offset, uint64_t len_bytes,
+		      unsigned right)
 {
 	if (!(memory->rights & right))
 		return ptni_worker_fail(memory->worker, -EACCES, "the lease has no such right");
 	if (offset > memory->len_bytes || len_bytes > memory->len_bytes - offset)
 		return ptni_worker_fail(memory->worker, -ERANGE, "outside the memory");
-	return ptni_op_begin(memory->worker, op);
+	return 0;
 }
 
-static int batch_end(struct ptn_memory *memory, struct ptni_batch *batch)
+/* What is wrong with this access, and the operation to do it in. */
+static int access_begin(struct ptn_memory *memory, uint64_t offset, uint64_t len_bytes,
+			unsigned right, struct ptni_op *op)
+{
+	int ret = ptni_memory_check(memory, offset, len_bytes, right);
+
+	return ret ? ret : ptni_op_begin(memory->worker, op);
+}
+
+int ptni_memory_run(struct ptn_memory *memory, struct ptni_batch *batch)
 {
 	uint64_t deadline_ns =
 		atomic_load_explicit(&memory->lease.deadline_ns, memory_order_acquire);
@@ -203,10 +197,12 @@ static int transfer(struct ptn_memory *memory, uint64_t offset, void *in, const 
 
 	if (ret)
 		return ret;
-	buffer = ptni_op_buffer(&op, len_bytes < TRANSFER_MAX ? len_bytes : TRANSFER_MAX);
+	buffer = ptni_op_buffer(
+		&op, len_bytes < PTNI_MEMORY_TRANSFER_MAX ? len_bytes : PTNI_MEMORY_TRANSFER_MAX);
 	for (size_t at = 0; !ret && at < len_bytes;) {
 		size_t left = len_bytes - at;
-		uint32_t n = (uint32_t)(left < TRANSFER_MAX ? left : TRANSFER_MAX);
+		uint32_t n = (uint32_t)(left < PTNI_MEMORY_TRANSFER_MAX ? left :
+									  PTNI_MEMORY_TRANSFER_MAX);
 
 		ptni_batch_init(&batch, &op, memory->node);
 		if (in) {
@@ -217,7 +213,7 @@ static int transfer(struct ptn_memory *memory, uint64_t offset, void *in, const 
 			ptni_batch_write(&batch, memory->window, memory->addr + offset + at, buffer,
 					 n);
 		}
-		ret = batch_end(memory, &batch);
+		ret = ptni_memory_run(memory, &batch);
 		if (!ret && in)
 			memcpy((uint8_t *)in + at, buffer, n);
 		at += n;
@@ -262,7 +258,7 @@ static int atomic_op(struct ptn_memory *memory, uint64_t offset, const uint64_t 
 			       old);
 	else
 		ptni_batch_faa(&batch, memory->window, memory->addr + offset, operand, old);
-	ret = batch_end(memory, &batch);
+	ret = ptni_memory_run(memory, &batch);
 	if (!ret && old_out)
 		*old_out = *old;
 	ptni_op_end(&op);
@@ -322,7 +318,7 @@ static int call_simple(struct ptn_memory *memory, void *request, size_t len_byte
 {
 	struct ptni_call call;
 	int ret = ptni_call_start(&call, memory->worker, memory->node, request, len_bytes,
-				  CALL_TIMEOUT_NS);
+				  PTNI_MEMORY_CALL_NS);
 
 	return ret ? ret : ptni_call_wait(&call);
 }
@@ -347,7 +343,7 @@ static int handle_end(struct ptn_memory *memory, int ret, const char *where)
 {
 	struct ptn_worker *worker = memory->worker;
 
-	memory_unmake(memory, ret != 0);
+	ptni_memory_unmake(memory, ret != 0);
 	return ret ? ptni_worker_fail(worker, ret, where) : 0;
 }
 

@@ -42,6 +42,10 @@ static const struct handler handlers[] = {
 							ptni_memory_free_handle },
 	[PTNI_OP_CHUNK_TELL - PTNI_OP_ALLOC_FIRST] = { sizeof(struct ptni_chunk_tell_request),
 						       ptni_chunk_tell_handle },
+	[PTNI_OP_MEMORY_GIVE - PTNI_OP_ALLOC_FIRST] = { sizeof(struct ptni_memory_give_request),
+							ptni_memory_give_handle },
+	[PTNI_OP_MEMORY_CLAIM - PTNI_OP_ALLOC_FIRST] = { sizeof(struct ptni_memory_claim_request),
+							 ptni_memory_claim_handle },
 };
 
 void ptni_allocator_account(struct ptni_allocator *allocator)

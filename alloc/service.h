@@ -153,6 +153,14 @@ struct ptni_memory_lease {
 	bool first; /* made with the allocation */
 };
 
+/* A memory that its owner has given away and nobody has claimed. Its lease is the owner's, without windows. */
+struct ptni_memory_offer {
+	struct ptni_node_memory *memory; /* NULL: claimed, only the lease is still to end */
+	struct ptni_node_lease *lease;
+	uint64_t secret[2];
+	bool ready; /* no lease is left on the memory */
+};
+
 struct ptni_node_memory {
 	struct ptni_allocator *allocator;
 	struct cds_list_head link; /* its first extent's */
@@ -163,6 +171,8 @@ struct ptni_node_memory {
 	uint64_t addr, len_bytes, pages;
 	bool freeing;
 	struct ptni_waiter waiter;
+	struct ptni_memory_offer *offer; /* NULL: none */
+	struct ptni_waiter give; /* waits for the offer to be ready */
 };
 
 /* What a session holds: hangs on the session. */
@@ -219,6 +229,11 @@ int ptni_memory_acquire_handle(struct ptni_allocator *allocator, struct ptni_nod
 int ptni_memory_free_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
 			    const struct ptni_message *message);
 
+int ptni_memory_give_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
+			    const struct ptni_message *message);
+int ptni_memory_claim_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
+			     const struct ptni_message *message);
+
 /* What the session holds; NULL: out of memory. */
 struct ptni_session_holdings *ptni_session_holdings(struct ptni_allocator *allocator,
 						    struct ptni_node_session *session);
@@ -259,6 +274,18 @@ void ptni_orphans_step(struct ptni_allocator *allocator, uint64_t epoch, uint64_
 /* memory */
 void ptni_memory_session_ended(struct ptni_allocator *allocator, struct ptni_node_session *session);
 void ptni_memory_close(struct ptni_allocator *allocator);
+struct ptni_node_memory *ptni_node_memory_find(struct ptni_allocator *allocator, uint64_t addr);
+uint64_t ptni_node_memory_bytes(const struct ptni_node_memory *memory);
+bool ptni_memory_term_valid(const struct ptni_allocator *allocator, uint64_t term_ns);
+/* All leases end, then its offer, then it goes; it may be gone on return. */
+void ptni_node_memory_free(struct ptni_node_memory *memory);
+/* One more lease on the memory, and the answer with its window; `first`: the memory's life hangs on it.
+ * < 0: nothing happened, nothing was answered; 1: the answer was a refusal, the lease ends by itself. */
+int ptni_node_memory_grant(struct ptni_node_memory *memory, struct ptni_node_lane *lane,
+			   const struct ptni_message *message, struct ptni_window_grant wanted,
+			   uint64_t term_ns, bool first);
+/* A lease on it has ended: an offer may be ready now. */
+void ptni_memory_offer_check(struct ptni_node_memory *memory);
 
 /* Charge the session: -EDQUOT past its quota, -ENOMEM if that is all of the node's memory. */
 int ptni_allocator_charge(struct ptni_allocator *allocator, struct ptni_node_session *session,

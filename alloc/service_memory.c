@@ -4,6 +4,7 @@
  *
  *   memory   HELD ── first lease ends: expired, revoked, fenced, released without keeping ──► FREEING
  *             │ first lease released, memory kept                                              ▲
+ *             │ given (service_offer.c): every lease ends, the memory waits for another owner
  *             └──► KEPT ── MEMORY_FREE, its session ended ──────────────────────────────────────┘
  *            FREEING: every other lease on it is closed; the last ended() gives the pages back
  *
@@ -20,13 +21,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <patronus/error.h>
 #include <stdlib.h>
 
 enum {
 	ACCESS_ALL = IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC
 };
 
-static uint64_t bytes_of(const struct ptni_node_memory *memory)
+uint64_t ptni_node_memory_bytes(const struct ptni_node_memory *memory)
 {
 	return memory->pages << PTNI_MEMORY_PAGE_SHIFT;
 }
@@ -36,7 +38,8 @@ static void span_mark(struct ptni_node_memory *memory, struct ptni_node_memory *
 {
 	struct ptni_allocator *allocator = memory->allocator;
 	uint32_t first = ptni_extent_of(allocator->map, memory->addr);
-	uint32_t last = ptni_extent_of(allocator->map, memory->addr + bytes_of(memory) - 1);
+	uint32_t last =
+		ptni_extent_of(allocator->map, memory->addr + ptni_node_memory_bytes(memory) - 1);
 
 	for (uint32_t i = first + 1; i <= last; i++)
 		allocator->extent[i].span = value;
@@ -50,17 +53,17 @@ static void memory_gone(struct ptni_node_memory *memory)
 	cds_list_del(&memory->link);
 	if (memory->session) {
 		cds_list_del(&memory->session_link);
-		ptni_session_charge(memory->session, -(int64_t)bytes_of(memory));
+		ptni_session_charge(memory->session, -(int64_t)ptni_node_memory_bytes(memory));
 	}
 	ptni_extent_run_give(allocator->map, memory->addr, memory->pages);
 	(void)ptni_extent_map_clean(allocator->map, PTNI_CLEAN_NOW_BYTES);
 	ptni_allocator_account(allocator);
 	ptni_waiter_answer(&memory->waiter, 0);
+	ptni_waiter_answer(&memory->give, PTN_E_LEASE_EXPIRED);
 	free(memory);
 }
 
-/* `memory` may be gone afterwards. */
-static void memory_free_begin(struct ptni_node_memory *memory)
+void ptni_node_memory_free(struct ptni_node_memory *memory)
 {
 	struct ptni_memory_lease *lease;
 
@@ -69,8 +72,10 @@ static void memory_free_begin(struct ptni_node_memory *memory)
 		cds_list_for_each_entry(lease, &memory->leases, link)
 			if (lease->lease)
 				ptni_lease_close(lease->lease, PTNI_LEASE_REVOKED);
+		if (memory->offer)
+			ptni_lease_close(memory->offer->lease, PTNI_LEASE_REVOKED);
 	}
-	if (cds_list_empty(&memory->leases))
+	if (cds_list_empty(&memory->leases) && !memory->offer)
 		memory_gone(memory);
 }
 
@@ -86,11 +91,13 @@ static void lease_ended(void *arg, enum ptni_lease_end how, uint32_t release_fla
 	free(lease);
 	if (ptni_planted(PTNI_BUG_LEASE_LEAK) && how == PTNI_LEASE_EXPIRED)
 		return;
-	if (memory->freeing || (first && !keep))
-		memory_free_begin(memory);
+	if (memory->freeing || (first && !keep && !memory->offer))
+		ptni_node_memory_free(memory);
+	else
+		ptni_memory_offer_check(memory);
 }
 
-static struct ptni_node_memory *memory_find(struct ptni_allocator *allocator, uint64_t addr)
+struct ptni_node_memory *ptni_node_memory_find(struct ptni_allocator *allocator, uint64_t addr)
 {
 	uint32_t extent = ptni_extent_of(allocator->map, addr);
 	struct ptni_node_memory *memory;
@@ -98,10 +105,10 @@ static struct ptni_node_memory *memory_find(struct ptni_allocator *allocator, ui
 	if (extent == PTNI_EXTENT_NONE)
 		return NULL;
 	memory = allocator->extent[extent].span;
-	if (memory && addr - memory->addr < bytes_of(memory))
+	if (memory && addr - memory->addr < ptni_node_memory_bytes(memory))
 		return memory;
 	cds_list_for_each_entry(memory, &allocator->extent[extent].memories, link)
-		if (addr - memory->addr < bytes_of(memory))
+		if (addr - memory->addr < ptni_node_memory_bytes(memory))
 			return memory;
 	return NULL;
 }
@@ -142,11 +149,11 @@ static int memory_make(struct ptni_allocator *allocator, struct ptni_node_sessio
 	memory->len_bytes = len_bytes;
 	memory->pages = (len_bytes + (1 << PTNI_MEMORY_PAGE_SHIFT) - 1) >> PTNI_MEMORY_PAGE_SHIFT;
 	CDS_INIT_LIST_HEAD(&memory->leases);
-	ret = ptni_allocator_charge(allocator, session, bytes_of(memory));
+	ret = ptni_allocator_charge(allocator, session, ptni_node_memory_bytes(memory));
 	if (!ret) {
 		ret = pages_take(allocator, memory->pages, &memory->addr);
 		if (ret)
-			ptni_session_charge(session, -(int64_t)bytes_of(memory));
+			ptni_session_charge(session, -(int64_t)ptni_node_memory_bytes(memory));
 	}
 	if (ret) {
 		free(memory);
@@ -161,10 +168,9 @@ static int memory_make(struct ptni_allocator *allocator, struct ptni_node_sessio
 	return 0;
 }
 
-/* One more lease on the memory, and the answer with its window. < 0: nothing happened. */
-static int memory_grant(struct ptni_node_memory *memory, struct ptni_node_lane *lane,
-			const struct ptni_message *message, struct ptni_window_grant wanted,
-			uint64_t term_ns, bool first)
+int ptni_node_memory_grant(struct ptni_node_memory *memory, struct ptni_node_lane *lane,
+			   const struct ptni_message *message, struct ptni_window_grant wanted,
+			   uint64_t term_ns, bool first)
 {
 	struct ptni_memory_granted reply = { 0 };
 	struct ptni_memory_lease *lease = calloc(1, sizeof(*lease));
@@ -192,14 +198,14 @@ static int memory_grant(struct ptni_node_memory *memory, struct ptni_node_lane *
 	if (wanted.tag != PTNI_TAG_NONE)
 		ret = ptni_grant_window(grant, wanted.addr, wanted.len_bytes, wanted.access,
 					wanted.tag, &reply.window);
-	lease->first = first;
+	lease->first = first && !ret;
 	ptni_grant_reply(grant, ret, &reply, sizeof(reply));
 	if (ret)
 		ptni_lease_close(lease->lease, PTNI_LEASE_REVOKED);
-	return 0;
+	return ret != 0;
 }
 
-static bool term_valid(const struct ptni_allocator *allocator, uint64_t term_ns)
+bool ptni_memory_term_valid(const struct ptni_allocator *allocator, uint64_t term_ns)
 {
 	return term_ns >= PTNI_MEMORY_TERM_MIN_NS &&
 	       term_ns <= ptni_node_options(allocator->node)->term_max_ns;
@@ -213,50 +219,54 @@ int ptni_memory_alloc_handle(struct ptni_allocator *allocator, struct ptni_node_
 	int ret;
 
 	if (!request->len_bytes || request->len_bytes > PTNI_MEMORY_LEN_MAX ||
-	    !term_valid(allocator, request->term_ns))
+	    !ptni_memory_term_valid(allocator, request->term_ns))
 		return -EINVAL;
 	ret = memory_make(allocator, ptni_lane_session(lane), request->len_bytes, &memory);
 	if (ret == -EAGAIN || (ret == -ENOMEM && ptni_allocator_hopeful(allocator)))
 		return PTNI_REQUEST_WAIT;
 	if (ret)
 		return ret;
-	ret = memory_grant(memory, lane, message,
-			   (struct ptni_window_grant){ .addr = memory->addr,
-						       .len_bytes = request->len_bytes,
-						       .access = ACCESS_ALL,
-						       .tag = request->tag },
-			   request->term_ns, true);
+	ret = ptni_node_memory_grant(memory, lane, message,
+				     (struct ptni_window_grant){ .addr = memory->addr,
+								 .len_bytes = request->len_bytes,
+								 .access = ACCESS_ALL,
+								 .tag = request->tag },
+				     request->term_ns, true);
 	if (ret)
-		memory_free_begin(memory);
-	return ret;
+		ptni_node_memory_free(memory);
+	return ret < 0 ? ret : 0;
 }
 
 int ptni_memory_acquire_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
 			       const struct ptni_message *message)
 {
 	const struct ptni_memory_acquire_request *request = (const void *)message;
-	struct ptni_node_memory *memory = memory_find(allocator, request->addr);
+	struct ptni_node_memory *memory = ptni_node_memory_find(allocator, request->addr);
+	int ret;
 
 	if (!request->access || request->access & ~(uint32_t)ACCESS_ALL || !request->len_bytes ||
-	    !term_valid(allocator, request->term_ns))
+	    !ptni_memory_term_valid(allocator, request->term_ns))
 		return -EINVAL;
 	if (!memory || memory->freeing || request->addr - memory->addr >= memory->len_bytes)
 		return -ENOENT;
 	if (request->len_bytes > memory->len_bytes - (request->addr - memory->addr))
 		return -EINVAL;
-	return memory_grant(memory, lane, message,
-			    (struct ptni_window_grant){ .addr = request->addr,
-							.len_bytes = request->len_bytes,
-							.access = request->access,
-							.tag = request->tag },
-			    request->term_ns, false);
+	if (memory->offer)
+		return PTN_E_LEASE_CONFLICT;
+	ret = ptni_node_memory_grant(memory, lane, message,
+				     (struct ptni_window_grant){ .addr = request->addr,
+								 .len_bytes = request->len_bytes,
+								 .access = request->access,
+								 .tag = request->tag },
+				     request->term_ns, false);
+	return ret < 0 ? ret : 0;
 }
 
 int ptni_memory_free_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,
 			    const struct ptni_message *message)
 {
 	const struct ptni_memory_free_request *request = (const void *)message;
-	struct ptni_node_memory *memory = memory_find(allocator, request->addr);
+	struct ptni_node_memory *memory = ptni_node_memory_find(allocator, request->addr);
 
 	if (!memory || memory->id != request->id) {
 		struct ptni_message reply = { 0 };
@@ -269,7 +279,7 @@ int ptni_memory_free_handle(struct ptni_allocator *allocator, struct ptni_node_l
 	if (memory->waiter.lane)
 		return PTNI_REQUEST_WAIT;
 	ptni_waiter_set(&memory->waiter, lane, message);
-	memory_free_begin(memory);
+	ptni_node_memory_free(memory);
 	return 0;
 }
 
@@ -283,9 +293,9 @@ void ptni_memory_session_ended(struct ptni_allocator *allocator, struct ptni_nod
 		return;
 	cds_list_for_each_entry_safe(memory, next, &holdings->memories, session_link) {
 		cds_list_del(&memory->session_link);
-		ptni_session_charge(session, -(int64_t)bytes_of(memory));
+		ptni_session_charge(session, -(int64_t)ptni_node_memory_bytes(memory));
 		memory->session = NULL;
-		memory_free_begin(memory);
+		ptni_node_memory_free(memory);
 	}
 }
 

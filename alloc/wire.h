@@ -23,6 +23,8 @@ enum ptni_alloc_op {
 	PTNI_OP_MEMORY_ACQUIRE,
 	PTNI_OP_MEMORY_FREE,
 	PTNI_OP_CHUNK_TELL,
+	PTNI_OP_MEMORY_GIVE,
+	PTNI_OP_MEMORY_CLAIM,
 	PTNI_OP_ALLOC_END, /* the first that is none of ours */
 };
 
@@ -226,6 +228,35 @@ struct ptni_memory_free_request {
 	uint64_t addr; /* anywhere inside */
 };
 
+/*
+ * Offer the allocation to whoever presents the words of the answer, once, within term_ns. Every lease
+ * on it is ended first; answered when none of their accesses can land any more. Only its owner's session
+ * may (-EPERM); -EBUSY: it is on offer already.
+ */
+struct ptni_memory_give_request {
+	struct ptni_message head;
+	uint64_t id;
+	uint64_t addr; /* anywhere inside */
+	uint64_t term_ns;
+};
+enum {
+	PTNI_TICKET_WORDS = 4 /* addr, id, and 128 bits that only the node and the giver know */
+};
+struct ptni_memory_given {
+	struct ptni_message head;
+	uint64_t ticket[PTNI_TICKET_WORDS];
+};
+/* Take it: from then on it is this session's, as if it had allocated it. -ENOENT: no such offer. */
+struct ptni_memory_claim_request {
+	struct ptni_message head;
+	uint64_t ticket[PTNI_TICKET_WORDS];
+	uint64_t term_ns;
+	uint32_t tag;
+	uint32_t reserved;
+}; /* -> struct ptni_memory_granted */
+
+static_assert(sizeof(struct ptni_memory_given) == 48, "wire layout");
+static_assert(sizeof(struct ptni_memory_claim_request) == 64, "wire layout");
 static_assert(sizeof(struct ptni_space_open_request) == 144, "wire layout");
 static_assert(sizeof(struct ptni_space_opened) == 96, "wire layout");
 static_assert(sizeof(struct ptni_space_windows_reply) <= PTNI_MESSAGE_MAX, "wire layout");

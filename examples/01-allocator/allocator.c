@@ -4,8 +4,8 @@
  *
  * A node and two clients in one process (use "shm:PATH" and patronus-node for several). The first
  * client allocates memory and writes a message; the second reads it with a right of its own that
- * allows nothing else, and counts in a word beside it. Then a lease is left to run out, and the
- * memory with it: nobody needs to clean up after a client that died.
+ * allows nothing else, and counts in a word beside it. Then memory is handed over for good. At last a
+ * lease is left to run out, and the memory with it: nobody needs to clean up after a client that died.
  */
 #include <patronus/client.h>
 #include <patronus/error.h>
@@ -70,6 +70,23 @@ static void reader(struct user *user, struct ptn_address address)
 	check(ptn_memory_release(message), "releasing");
 }
 
+/* From the first client to the second: never in the hands of both. */
+static void hand_over(struct user *giver, struct user *receiver)
+{
+	struct ptn_memory *memory;
+	struct ptn_ticket ticket;
+	char text[64];
+
+	check(ptn_memory_alloc(giver->worker, 0, LEN, 500 * MS, &memory), "allocating");
+	check(ptn_memory_write(memory, 0, "yours now", 10), "writing");
+	check(ptn_memory_give(memory, 500 * MS, &ticket), "giving");
+	/* The ticket is bytes: between two processes it would travel by whatever connects them. */
+	check(ptn_memory_claim(receiver->worker, &ticket, 500 * MS, &memory), "claiming");
+	check(ptn_memory_read(memory, 0, text, sizeof(text)), "reading");
+	printf("the second client was given: %s\n", text);
+	check(ptn_memory_free(memory), "freeing");
+}
+
 static void lease_left_to_end(struct user *user, struct ptn_node *node)
 {
 	struct ptn_memory *memory;
@@ -115,6 +132,7 @@ int main(void)
 	printf("counted: %" PRIu64 "\n", count);
 	check(ptn_memory_free(memory), "freeing");
 
+	hand_over(&first, &second);
 	lease_left_to_end(&first, node);
 	user_close(&second);
 	user_close(&first);

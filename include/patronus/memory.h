@@ -71,6 +71,43 @@ PTN_API uint64_t ptn_memory_remaining_ns(const struct ptn_memory *memory);
 PTN_API struct ptn_address ptn_memory_address(const struct ptn_memory *memory);
 PTN_API uint64_t ptn_memory_length(const struct ptn_memory *memory);
 
+/*
+ * Hand-over: give the memory away, so that exactly one other client can have it.
+ *
+ *   giver:  ptn_memory_give(memory, term, &ticket) ── ticket, by any private channel ──► receiver:
+ *                                                   ptn_memory_claim(worker, &ticket, term, &memory)
+ *
+ * The ticket is plain bytes; whoever has it can claim the memory, once, and nobody can guess it. When it is
+ * told, the giver's right and every other lease on the memory have ended: nothing that was begun under them
+ * can land any more, and what the receiver reads is what they wrote last. Until the claim the memory still
+ * counts as the giver's; afterwards it is the receiver's as if allocated by it: its quota, its lease with
+ * all rights, freed when that ends.
+ * Deaths: if the offer is not claimed within its term, or the giver's session ends before it is, the
+ * memory is freed. After the claim the giver no longer matters. The node's end ends everything.
+ * Others can still ptn_memory_acquire by address before and after, not while it is on offer.
+ */
+struct ptn_ticket {
+	uint32_t node; /* index in the list of nodes of whoever uses it: the receiver sets its own */
+	uint32_t reserved;
+	uint64_t word[4];
+};
+/*
+ * `term_ns` (100 us to the node's maximum): how long the offer stands. 0: the handle is gone; else it is as
+ * before, still to be released or freed.
+ * Errors: -EINVAL; -EPERM another session's memory; -EBUSY given already; -ENOENT freed meanwhile; PTN_E_QUOTA
+ * no lease left for the offer; PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, -ETIMEDOUT: given or not, and nobody
+ * has the ticket, so the memory is freed at the end of the term.
+ */
+PTN_API int ptn_memory_give(struct ptn_memory *memory, uint64_t term_ns,
+			    struct ptn_ticket *ticket_out);
+/*
+ * Errors: -ENOENT no such offer: claimed, out of time, or its giver is gone; -EDQUOT and PTN_E_QUOTA leave
+ * the offer as it was, as does -EINVAL; PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, -ETIMEDOUT: claimed or not,
+ * if it was it is freed at the end of `term_ns`.
+ */
+PTN_API int ptn_memory_claim(struct ptn_worker *worker, const struct ptn_ticket *ticket,
+			     uint64_t term_ns, struct ptn_memory **memory_out);
+
 /* End the lease now. release: the memory stays allocated (until this session ends); free: it goes back to the node.
  * Both free the handle, whatever they return; 0 also when the lease had ended before. */
 PTN_API int ptn_memory_release(struct ptn_memory *memory);
