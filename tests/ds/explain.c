@@ -1,110 +1,74 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/ds/schedule_private.h"
+#include "tests/sim/linear.h"
 
-#include <string.h>
+#include <patronus/error.h>
 
 enum {
-	ABSENT = 0
+	OPS_MAX = SCHEDULE_CLIENTS * SCHEDULE_ACTS + SCHEDULE_KEYS,
+	CONFIGS_MAX = 4096
 };
 
-/* --- is there an order that explains it? ---------------------------------------------------------------- */
-
-struct explain {
-	const struct deed *deed[SCHEDULE_CLIENTS * SCHEDULE_ACTS];
-	unsigned count;
-	uint32_t final[SCHEDULE_KEYS];
+static const enum history_kind kinds[] = {
+	[ACT_GET] = HISTORY_GET,       [ACT_PUT] = HISTORY_PUT,       [ACT_INSERT] = HISTORY_INSERT,
+	[ACT_UPDATE] = HISTORY_UPDATE, [ACT_DELETE] = HISTORY_DELETE,
 };
 
-/* What a deed does to the content; false if it cannot have had its result here. */
-static bool apply(const struct deed *deed, uint32_t *content)
+/* Whose client died may yet take effect; after an unknown outcome nothing can land any more. */
+static enum history_outcome outcome_of(const struct deed *deed)
 {
-	uint32_t *value = &content[deed->act.key];
-	bool told = deed->outcome == DONE, there = *value != ABSENT;
-	int result = 0;
-
-	switch (deed->act.kind) {
-	case ACT_GET:
-		result = there ? 0 : -ENOENT;
-		if (told && there && deed->got != *value)
-			return false;
-		break;
-	case ACT_PUT:
-		*value = deed->act.value;
-		break;
-	case ACT_INSERT:
-		result = there ? -EEXIST : 0;
-		*value = there ? *value : deed->act.value;
-		break;
-	case ACT_UPDATE:
-		result = there ? 0 : -ENOENT;
-		*value = there ? deed->act.value : ABSENT;
-		break;
+	switch (deed->outcome) {
+	case DONE:
+		return history_outcome(kinds[deed->act.kind], deed->result);
+	case UNKNOWN:
+		return HISTORY_MAYBE;
 	default:
-		result = there ? 0 : -ENOENT;
-		*value = ABSENT;
+		return HISTORY_RUNNING;
 	}
-	return !told || result == deed->result;
 }
 
-static bool may_be_next(const struct explain *explain, unsigned taken, unsigned which)
+static void add(struct history *history, const struct deed *deed, unsigned client)
 {
-	for (unsigned i = 0; i < explain->count; i++)
-		if (i != which && !(taken >> i & 1) && explain->deed[i]->ended &&
-		    explain->deed[i]->ended < explain->deed[which]->began)
-			return false;
-	return true;
-}
+	uint32_t op = history_begin(history, client, kinds[deed->act.kind], deed->act.key,
+				    deed->act.kind == ACT_DELETE ? 0 : deed->act.value, 0);
 
-static bool explained(const struct explain *explain, unsigned taken, const uint32_t *content)
-{
-	if (taken == (1u << explain->count) - 1)
-		return !memcmp(content, explain->final, sizeof(explain->final));
-	for (unsigned i = 0; i < explain->count; i++) {
-		uint32_t next[SCHEDULE_KEYS];
-
-		if (taken >> i & 1 || !may_be_next(explain, taken, i))
-			continue;
-		memcpy(next, content, sizeof(next));
-		if (apply(explain->deed[i], next) && explained(explain, taken | 1u << i, next))
-			return true;
-		/* nobody was told: it may have done nothing */
-		if (explain->deed[i]->outcome != DONE &&
-		    explained(explain, taken | 1u << i, content))
-			return true;
-	}
-	return false;
+	if (deed->outcome == DONE && deed->result && deed->result != -ENOENT &&
+	    deed->result != -EEXIST)
+		fail_msg("client %u: %s", client, ptn_errname(deed->result));
+	history_end(history, op, outcome_of(deed), deed->got, 0);
+	history->op[op].began = deed->began;
+	history->op[op].ended = deed->ended ? deed->ended : HISTORY_NEVER;
 }
 
 void schedule_explain(const struct run *run, const struct check *check)
 {
-	struct explain explain = { 0 };
-	uint32_t content[SCHEDULE_KEYS];
+	static struct history *history;
+	static struct linear *linear;
+	struct linear_report report;
 
-	for (unsigned i = 0; i < SCHEDULE_KEYS; i++) {
-		const struct check_key *key = hash_check_find(check, &run->key[i], 4);
-
-		content[i] = run->schedule->present >> i & 1 ? 100 + i : ABSENT;
-		if (key)
-			memcpy(&explain.final[i], key->value, 4);
+	if (!history) {
+		assert_int_equal(history_open(OPS_MAX, 0, SCHEDULE_KEYS, &history), 0);
+		assert_int_equal(linear_open(CONFIGS_MAX, &linear), 0);
 	}
+	history_clear(history);
+	for (uint32_t i = 0; i < SCHEDULE_KEYS; i++)
+		history_preset(history, i, run->schedule->present >> i & 1 ? 100 + i : 0);
 	for (unsigned i = 0; i < run->actors; i++)
-		for (unsigned k = 0; k < run->actor[i].count; k++) {
-			const struct deed *deed = &run->actor[i].deed[k];
+		for (unsigned k = 0; k < run->actor[i].count; k++)
+			if (run->actor[i].deed[k].outcome != PENDING)
+				add(history, &run->actor[i].deed[k], i);
+	history->events = run->events;
+	for (uint32_t i = 0; i < SCHEDULE_KEYS; i++) {
+		const struct check_key *key = hash_check_find(check, &run->key[i], 4);
+		uint32_t op = history_begin(history, run->actors, HISTORY_GET, i, 0, 0);
+		uint32_t value = 0;
 
-			if (deed->outcome != PENDING)
-				explain.deed[explain.count++] = deed;
-			if (deed->outcome == DONE && deed->result)
-				assert_true(deed->result == -ENOENT || deed->result == -EEXIST);
-		}
-	if (explained(&explain, 0, content))
+		if (key)
+			memcpy(&value, key->value, 4);
+		history_end(history, op, key ? HISTORY_OK : HISTORY_ABSENT, value, 0);
+	}
+	if (linear_check(linear, history, &report) == LINEAR_GOOD)
 		return;
-	for (unsigned i = 0; i < explain.count; i++)
-		print_error("%s: act %d key %u value %u -> %d got %u (%lu..%lu)\n",
-			    run->schedule->name, explain.deed[i]->act.kind,
-			    explain.deed[i]->act.key, explain.deed[i]->act.value,
-			    explain.deed[i]->result, explain.deed[i]->got, explain.deed[i]->began,
-			    explain.deed[i]->ended);
-	for (unsigned i = 0; i < SCHEDULE_KEYS; i++)
-		print_error("  key %u is %u\n", i, explain.final[i]);
-	fail_msg("no order of the operations explains this");
+	history_print(history, report.key, stderr);
+	fail_msg("%s: %s", run->schedule->name, report.why);
 }

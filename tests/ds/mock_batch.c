@@ -85,9 +85,12 @@ int ptni_op_backoff(struct ptni_op *op, unsigned attempt)
 {
 	struct mock_world *world = op->worker->client->world;
 
-	if (world->fibers && ptni_fiber_current())
+	if (world->fibers && ptni_fiber_current()) {
+		op->worker->client->waits = true;
 		ptni_fiber_suspend();
-	world->now_ns += BACKOFF_NS;
+		op->worker->client->waits = false;
+	}
+	world->now_ns += world->backoff_ns;
 	PTNI_COUNT(&op->worker->counters, backoffs);
 	if (world->now_ns >= op->deadline_ns)
 		return -ETIMEDOUT;
@@ -231,6 +234,11 @@ static bool may_point(struct mock_world *world, unsigned n, uint64_t addr)
 	return index == 3 || (index >= 8 && index % 8);
 }
 
+static void touch(struct mock_world *world, uint64_t addr, uint32_t len_bytes, bool wrote)
+{
+	world->touch = (struct mock_touch){ addr, len_bytes, wrote };
+}
+
 static void execute_cas(struct mock_world *world, unsigned n, struct ibv_send_wr *wr, uint64_t *old)
 {
 	_Atomic uint64_t *word = (_Atomic uint64_t *)wr->wr.atomic.remote_addr;
@@ -239,6 +247,7 @@ static void execute_cas(struct mock_world *world, unsigned n, struct ibv_send_wr
 
 	check_word(world, n, wr->wr.atomic.remote_addr);
 	*old = atomic_load(word);
+	touch(world, wr->wr.atomic.remote_addr, 8, *old == wr->wr.atomic.compare_add);
 	if (*old != wr->wr.atomic.compare_add)
 		return;
 	atomic_store(word, desired);
@@ -268,6 +277,21 @@ static void execute_write(struct mock_world *world, struct ptn_client *client, u
 	if (block->shown && !world->corrupt) /* repeating a lost batch writes the same again */
 		CHECK(!memcmp((void *)wr->wr.rdma.remote_addr, (void *)sge->addr, sge->length));
 	memcpy((void *)wr->wr.rdma.remote_addr, (void *)sge->addr, sge->length);
+	touch(world, wr->wr.rdma.remote_addr, sge->length, true);
+}
+
+static void execute_read(struct mock_world *world, struct ptn_client *client, uint64_t addr,
+			 struct ibv_sge *sge)
+{
+	uint32_t at = 0;
+
+	for (; world->sliced && at + 8 < sge->length; at += 8) {
+		memcpy((uint8_t *)sge->addr + at, (uint8_t *)addr + at, 8);
+		touch(world, addr + at, 8, false);
+		(void)mock_step(client);
+	}
+	memcpy((uint8_t *)sge->addr + at, (uint8_t *)addr + at, sge->length - at);
+	touch(world, addr + at, sge->length - at, false);
 }
 
 static void execute(struct mock_world *world, struct ptn_client *client, struct ptni_batch *batch,
@@ -279,13 +303,7 @@ static void execute(struct mock_world *world, struct ptn_client *client, struct 
 
 	switch (wr->opcode) {
 	case IBV_WR_RDMA_READ:
-		for (uint32_t at = 0; world->sliced && at + 8 < sge->length; at += 8) {
-			memcpy((uint8_t *)sge->addr + at, (uint8_t *)addr + at, 8);
-			(void)mock_step(client);
-		}
-		memcpy((uint8_t *)sge->addr + (world->sliced ? (sge->length - 1) / 8 * 8 : 0),
-		       (uint8_t *)addr + (world->sliced ? (sge->length - 1) / 8 * 8 : 0),
-		       sge->length - (world->sliced ? (sge->length - 1) / 8 * 8 : 0));
+		execute_read(world, client, addr, sge);
 		break;
 	case IBV_WR_RDMA_WRITE:
 		execute_write(world, client, batch->node, wr, sge);
@@ -295,6 +313,7 @@ static void execute(struct mock_world *world, struct ptn_client *client, struct 
 		break;
 	default:
 		check_word(world, batch->node, addr);
+		touch(world, addr, 8, true);
 		*(uint64_t *)sge->addr =
 			atomic_fetch_add((_Atomic uint64_t *)addr, wr->wr.atomic.compare_add);
 	}

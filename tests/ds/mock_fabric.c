@@ -20,6 +20,7 @@ struct mock_world *mock_world_new(unsigned node_count)
 	assert_non_null(world);
 	world->node_count = node_count;
 	world->now_ns = 1000000000;
+	world->backoff_ns = MOCK_BACKOFF_NS;
 	for (unsigned i = 0; i < node_count; i++) {
 		struct mock_node *node = &world->node[i];
 
@@ -125,6 +126,7 @@ struct ptn_client *mock_client_new(struct mock_world *world)
 void mock_client_reset(struct ptn_client *client)
 {
 	client->dead = false;
+	client->waits = false;
 	client->pinned = 0;
 	for (unsigned i = 0; i < client->world->node_count; i++) {
 		const struct mock_node *node = &client->world->node[i];
@@ -177,6 +179,11 @@ bool mock_client_dead(const struct ptn_client *client)
 bool mock_client_busy(const struct ptn_client *client)
 {
 	return client->pinned;
+}
+
+bool mock_client_waits(const struct ptn_client *client)
+{
+	return client->waits;
 }
 
 struct ptn_counters mock_counters(struct ptn_client *client)

@@ -32,6 +32,7 @@ enum {
 	MOCK_BLOCKS_MAX = 1 << 13,
 	MOCK_BLOCKS_FIRST = 8192, /* offset: root page before it */
 	MOCK_VERB_NS = 1000,
+	MOCK_BACKOFF_NS = 100000,
 };
 
 enum mock_block_state {
@@ -67,9 +68,18 @@ enum mock_action {
 	MOCK_BREAK_AFTER
 };
 
+/* What the last verb, or slice of one, did to memory. */
+struct mock_touch {
+	uint64_t addr;
+	uint32_t len_bytes; /* 0: nothing */
+	bool wrote;
+};
+
 struct mock_world {
 	unsigned node_count;
 	uint64_t now_ns;
+	uint64_t backoff_ns; /* how long each back-off takes */
+	struct mock_touch touch;
 	uint64_t steps; /* verbs executed */
 	bool fibers; /* suspend before every verb */
 	bool sliced; /* READs word by word: a step each */
@@ -100,6 +110,7 @@ void mock_client_kill(struct ptn_client *client);
 void mock_client_reset(struct ptn_client *client);
 bool mock_client_dead(const struct ptn_client *client);
 bool mock_client_busy(const struct ptn_client *client); /* inside an operation */
+bool mock_client_waits(const struct ptn_client *client); /* its fiber is suspended in a back-off */
 
 /* Every node's E grows by one; clients without operations report; what may be is freed. */
 void mock_epoch(struct mock_world *world);

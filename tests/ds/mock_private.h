@@ -7,7 +7,6 @@
 
 enum {
 	POISON = 0xa5,
-	BACKOFF_NS = 100000,
 	BACKOFF_ATTEMPTS = 256,
 	OP_TIMEOUT_NS = 2000000000
 };
@@ -28,6 +27,7 @@ struct ptn_client {
 	unsigned index;
 	unsigned pinned;
 	bool dead;
+	bool waits;
 	struct ptni_epochs epochs[MOCK_NODES_MAX];
 	struct ptni_welcome welcome[MOCK_NODES_MAX];
 	struct ptni_window extent[MOCK_NODES_MAX], chunk[MOCK_NODES_MAX];

@@ -74,7 +74,7 @@ static void reset_table(struct ptn_client *client, struct ptn_hash *hash)
 }
 
 /* The table as every run finds it. */
-static void prepare(struct run *run, const struct schedule *schedule)
+void schedule_prepare(struct run *run, const struct schedule *schedule)
 {
 	unsigned fill[FILL_MAX];
 	struct ptn_client *client;
@@ -114,7 +114,7 @@ static void prepare(struct run *run, const struct schedule *schedule)
 	run->after_hash = open_table(run->after);
 }
 
-static void finish(struct run *run)
+void schedule_finish(struct run *run)
 {
 	for (unsigned i = 0; i < run->actors; i++)
 		ptn_hash_close(run->actor[i].hash);
@@ -238,7 +238,7 @@ static void actor_open(struct run *run, unsigned index)
 	assert_int_equal(ptni_fiber_create(run->pool, actor_main, actor, &actor->fiber), 0);
 }
 
-static void run_open(struct run *run)
+void schedule_open(struct run *run)
 {
 	mock_restore(run->world, run->image);
 	run->events = 0;
@@ -249,7 +249,7 @@ static void run_open(struct run *run)
 	run->world->sliced = run->schedule->sliced;
 }
 
-static void run_close(struct run *run)
+void schedule_close(struct run *run)
 {
 	run->world->fibers = false;
 	run->world->sliced = false;
@@ -258,12 +258,12 @@ static void run_close(struct run *run)
 		ptni_fiber_pool_abandon(run->pool);
 }
 
-static bool can_run(const struct actor *actor)
+bool schedule_can_run(const struct actor *actor)
 {
 	return !actor->finished && !mock_client_dead(actor->client);
 }
 
-static void resume(struct run *run, unsigned index)
+void schedule_resume(struct run *run, unsigned index)
 {
 	struct actor *actor = &run->actor[index];
 
@@ -303,12 +303,12 @@ static bool chooser_next(struct chooser *chooser)
 static int next_actor(struct run *run, int last, unsigned *preemptions)
 {
 	unsigned runnable[SCHEDULE_CLIENTS], count = 0, choice;
-	bool goes_on = last >= 0 && can_run(&run->actor[last]);
+	bool goes_on = last >= 0 && schedule_can_run(&run->actor[last]);
 
 	if (goes_on)
 		runnable[count++] = (unsigned)last;
 	for (unsigned i = 0; i < run->actors; i++)
-		if ((int)i != last && can_run(&run->actor[i]))
+		if ((int)i != last && schedule_can_run(&run->actor[i]))
 			runnable[count++] = i;
 	if (!count)
 		return -1;
@@ -320,7 +320,7 @@ static int next_actor(struct run *run, int last, unsigned *preemptions)
 	return (int)runnable[choice];
 }
 
-static void must_be_clean(struct run *run)
+void schedule_must_be_clean(struct run *run)
 {
 	hash_check(run->world, &check);
 	schedule_explain(run, &check);
@@ -336,19 +336,19 @@ unsigned long schedule_run(const struct schedule *schedule)
 	static struct run run;
 	unsigned long count = 0;
 
-	prepare(&run, schedule);
+	schedule_prepare(&run, schedule);
 	do {
 		unsigned preemptions = schedule->preemptions;
 		int last = -1;
 
-		run_open(&run);
+		schedule_open(&run);
 		while ((last = next_actor(&run, last, &preemptions)) >= 0)
-			resume(&run, (unsigned)last);
-		must_be_clean(&run);
-		run_close(&run);
+			schedule_resume(&run, (unsigned)last);
+		schedule_must_be_clean(&run);
+		schedule_close(&run);
 		count++;
 	} while (chooser_next(&run.chooser));
-	finish(&run);
+	schedule_finish(&run);
 	return count;
 }
 
@@ -424,8 +424,8 @@ static void adopt_at_once(struct run *run)
 static void run_all(struct run *run)
 {
 	for (unsigned i = 0; i < run->actors; i++)
-		while (can_run(&run->actor[i]))
-			resume(run, i);
+		while (schedule_can_run(&run->actor[i]))
+			schedule_resume(run, i);
 }
 
 unsigned long schedule_crash(const struct schedule *schedule)
@@ -433,13 +433,13 @@ unsigned long schedule_crash(const struct schedule *schedule)
 	static struct run run;
 	bool adopt = false;
 
-	prepare(&run, schedule);
+	schedule_prepare(&run, schedule);
 	run.action = MOCK_DIE;
 	for (run.hit = 0;; run.hit += !adopt) {
 		bool died;
 
 		adopt = !adopt; /* each death twice */
-		run_open(&run);
+		schedule_open(&run);
 		run.world->before = strike;
 		run.world->before_arg = &run;
 		run_all(&run);
@@ -452,11 +452,11 @@ unsigned long schedule_crash(const struct schedule *schedule)
 			adopt_at_once(&run);
 		hash_check(run.world, &check);
 		work_after(&run);
-		run_close(&run);
+		schedule_close(&run);
 		if (!died)
 			break;
 	}
-	finish(&run);
+	schedule_finish(&run);
 	return run.hit;
 }
 
@@ -466,10 +466,10 @@ unsigned long schedule_break(const struct schedule *schedule)
 	unsigned long count = 0;
 
 	for (unsigned done = 0; done < 2; done++) {
-		prepare(&run, schedule);
+		schedule_prepare(&run, schedule);
 		run.action = done ? MOCK_BREAK_AFTER : MOCK_BREAK_BEFORE;
 		for (run.hit = 0;; run.hit++, count++) {
-			run_open(&run);
+			schedule_open(&run);
 			run.world->before = strike;
 			run.world->before_arg = &run;
 			run_all(&run);
@@ -480,11 +480,11 @@ unsigned long schedule_break(const struct schedule *schedule)
 			mock_client_kill(
 				run.actor[0].client); /* so that adoption finds its leaks */
 			work_after(&run);
-			run_close(&run);
+			schedule_close(&run);
 			if (run.verb <= run.hit)
 				break;
 		}
-		finish(&run);
+		schedule_finish(&run);
 	}
 	return count;
 }
@@ -507,22 +507,22 @@ unsigned long schedule_random(const struct schedule *schedule, uint64_t first, u
 	static struct run run;
 	struct ptni_rng rng;
 
-	prepare(&run, schedule);
+	schedule_prepare(&run, schedule);
 	run.rng = &rng;
 	for (uint64_t seed = first; seed < first + count; seed++) {
 		ptni_rng_seed(&rng, seed);
-		run_open(&run);
+		schedule_open(&run);
 		run.world->before = mishap;
 		run.world->before_arg = &run;
 		for (;;) {
 			unsigned alive[SCHEDULE_CLIENTS], n = 0;
 
 			for (unsigned i = 0; i < run.actors; i++)
-				if (can_run(&run.actor[i]))
+				if (schedule_can_run(&run.actor[i]))
 					alive[n++] = i;
 			if (!n)
 				break;
-			resume(&run, alive[ptni_rng_below(&rng, n)]);
+			schedule_resume(&run, alive[ptni_rng_below(&rng, n)]);
 			if (ptni_rng_chance(&rng, 1, 50))
 				mock_epoch(run.world);
 		}
@@ -534,8 +534,8 @@ unsigned long schedule_random(const struct schedule *schedule, uint64_t first, u
 		for (unsigned i = 0; i < run.actors; i++)
 			mock_client_kill(run.actor[i].client);
 		work_after(&run);
-		run_close(&run);
+		schedule_close(&run);
 	}
-	finish(&run);
+	schedule_finish(&run);
 	return count;
 }

@@ -58,7 +58,18 @@ struct run {
 	unsigned key[SCHEDULE_KEYS];
 };
 
-/* Fails the test unless some order of the deeds explains their results and what is in the table. */
+/* --- one run: schedule.c ----------------------------------------------------------------------------------- */
+
+void schedule_prepare(struct run *run, const struct schedule *schedule);
+void schedule_finish(struct run *run);
+void schedule_open(struct run *run); /* everything as it was prepared, nobody has begun */
+void schedule_close(struct run *run);
+bool schedule_can_run(const struct actor *actor);
+void schedule_resume(struct run *run, unsigned index); /* one verb, or one back-off */
+/* Walks the table and explains the run; fails the test, also if anything is left behind. */
+void schedule_must_be_clean(struct run *run);
+
+/* Fails the test unless the deeds are linearizable, with what is in the table as the last reads. */
 void schedule_explain(const struct run *run, const struct check *check);
 
 #endif

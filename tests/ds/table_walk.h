@@ -25,8 +25,8 @@ struct table_memory {
 	uint64_t seed;
 	uint32_t groups;
 	/*
-	 * Something that the table leads to: subtable, piece or block. Returns what is wrong with it, or NULL and whether
-	 * it was reached before.
+	 * Something that the table leads to: subtable, piece or block. Returns what is wrong with it, or
+	 * NULL and whether it was reached before.
 	 */
 	const char *(*reach)(void *arg, unsigned node, const void *addr, uint32_t len_bytes,
 			     bool *before_out);

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Small scopes, exhaustively: a few clients with a few operations each, on one key or on keys that collide, in a table
+ * with room and in one that is about to split; all schedules of all combinations of operations.
+ *
+ *     patronus-exhaustive [--all] [--list] [--only TEXT] [--limit SCHEDULES]
+ *
+ * --all   also the scopes that take long       --only   scopes whose name contains the text
+ * --list  names only                           --limit  of each scope (0 = none); reaching it is told
+ *
+ * One line for each scope: schedules run, cut because they were like one that was run, given up because a client
+ * backed off too often. Exit status: 0 all is well, 1 a schedule is wrong, 2 usage.
+ */
+#include "tests/ds/exhaust.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SCOPES_MAX = 8192,
+	NAME_MAX_BYTES = 96,
+	KINDS = 5
+};
+
+struct scope {
+	struct exhaust exhaust;
+	char name[NAME_MAX_BYTES];
+	bool large; /* with --all only */
+};
+
+static struct scope scopes[SCOPES_MAX];
+static unsigned scope_count;
+
+static unsigned long total;
+
+static const enum act_kind kinds[KINDS] = { ACT_GET, ACT_PUT, ACT_INSERT, ACT_UPDATE, ACT_DELETE };
+static const char *const names[] = { "-", "get", "put", "insert", "update", "delete" };
+
+/* --- scopes -------------------------------------------------------------------------------------------------- */
+
+/* "one key: insert0 get0 | put0, present 1, warm" */
+static void name_scope(struct scope *scope, const char *family)
+{
+	const struct schedule *schedule = &scope->exhaust.schedule;
+	size_t at = (size_t)snprintf(scope->name, sizeof(scope->name), "%s:", family);
+
+	for (unsigned c = 0; c < SCHEDULE_CLIENTS && schedule->act[c][0].kind; c++)
+		for (unsigned i = 0; i < SCHEDULE_ACTS && schedule->act[c][i].kind; i++)
+			at += (size_t)snprintf(scope->name + at, sizeof(scope->name) - at, "%s%s%u",
+					       c && !i ? " | " : " ",
+					       names[schedule->act[c][i].kind],
+					       schedule->act[c][i].key);
+	snprintf(scope->name + at, sizeof(scope->name) - at, "%s%s%s%s%s",
+		 schedule->present & 1 ? ", 0 there" : "", schedule->present & 2 ? ", 1 there" : "",
+		 schedule->warm ? ", warm" : "", schedule->sliced ? ", sliced" : "",
+		 scope->exhaust.hasty ? ", hasty" : "");
+}
+
+static void add(const char *family, const struct exhaust *exhaust, bool large)
+{
+	struct scope *scope = &scopes[scope_count++];
+	uint32_t value = 1;
+
+	if (scope_count > SCOPES_MAX) {
+		fprintf(stderr, "too many scopes\n");
+		exit(2);
+	}
+	scope->exhaust = *exhaust;
+	scope->large = large;
+	for (unsigned c = 0; c < SCHEDULE_CLIENTS; c++)
+		for (unsigned i = 0; i < SCHEDULE_ACTS; i++)
+			scope->exhaust.schedule.act[c][i].value = value++;
+	name_scope(scope, family);
+	scope->exhaust.schedule.name = scope->name;
+}
+
+/* Two clients, one operation each, every pair. */
+static void add_pairs(const char *family, const struct exhaust *from, unsigned key, bool large)
+{
+	struct exhaust exhaust = *from;
+
+	for (unsigned a = 0; a < KINDS; a++)
+		for (unsigned b = key ? 0 : a; b < KINDS; b++) {
+			exhaust.schedule.act[0][0] = (struct act){ kinds[a], 0, 0 };
+			exhaust.schedule.act[1][0] = (struct act){ kinds[b], key, 0 };
+			add(family, &exhaust, large);
+		}
+}
+
+/* The first client has two, the second one or two of them. */
+static void add_twos(const char *family, const struct exhaust *from, unsigned key, bool both)
+{
+	struct exhaust exhaust = *from;
+
+	for (unsigned n = 0; n < KINDS * KINDS * KINDS * (both ? KINDS : 1); n++) {
+		exhaust.schedule.act[0][0] = (struct act){ kinds[n % KINDS], 0, 0 };
+		exhaust.schedule.act[0][1] = (struct act){ kinds[n / KINDS % KINDS], key, 0 };
+		exhaust.schedule.act[1][0] =
+			(struct act){ kinds[n / (KINDS * KINDS) % KINDS], 0, 0 };
+		if (both)
+			exhaust.schedule.act[1][1] =
+				(struct act){ kinds[n / (KINDS * KINDS * KINDS)], key, 0 };
+		add(family, &exhaust, both);
+	}
+}
+
+/* Three clients, one operation each. */
+static void add_threes(const char *family, const struct exhaust *from)
+{
+	struct exhaust exhaust = *from;
+
+	for (unsigned a = 0; a < KINDS; a++)
+		for (unsigned b = a; b < KINDS; b++)
+			for (unsigned c = b; c < KINDS; c++) {
+				exhaust.schedule.act[0][0] = (struct act){ kinds[a], 0, 0 };
+				exhaust.schedule.act[1][0] = (struct act){ kinds[b], 0, 0 };
+				exhaust.schedule.act[2][0] = (struct act){ kinds[c], 0, 0 };
+				add(family, &exhaust, true);
+			}
+}
+
+/* The first one's insert finds no room. */
+static void add_splits(const char *family, const struct exhaust *from, bool large)
+{
+	struct exhaust exhaust = *from;
+
+	exhaust.schedule.fill = 27;
+	exhaust.schedule.present = 2;
+	for (unsigned b = 0; b < KINDS; b++)
+		for (unsigned key = 0; key < 3; key++) {
+			exhaust.schedule.act[0][0] = (struct act){ ACT_INSERT, 0, 0 };
+			exhaust.schedule.act[1][0] = (struct act){ kinds[b], key, 0 };
+			add(family, &exhaust, large);
+		}
+}
+
+static void make_scopes(void)
+{
+	struct exhaust plain = { .backoffs = 2 };
+
+	for (unsigned present = 0; present < 2; present++)
+		for (unsigned warm = 0; warm <= present; warm++) {
+			plain.schedule.present = present;
+			plain.schedule.warm = warm;
+			add_pairs("one key", &plain, 0, false);
+			add_twos("one key", &plain, 0, false);
+			add_twos("one key", &plain, 0, true);
+			add_threes("one key", &plain);
+		}
+	for (unsigned present = 0; present < 4; present++) {
+		plain.schedule.present = present;
+		plain.schedule.warm = false;
+		add_pairs("two keys", &plain, 1, false);
+		add_twos("two keys", &plain, 1, false);
+		add_twos("two keys", &plain, 1, true);
+	}
+	plain = (struct exhaust){ .backoffs = 2, .schedule = { .fill = 13, .present = 2 } };
+	add_pairs("home full", &plain, 0, false);
+	add_twos("home full", &plain, 1, false);
+	plain = (struct exhaust){ .backoffs = 2 };
+	add_splits("split", &plain, true);
+	plain.schedule.warm = true;
+	add_splits("split", &plain, true);
+	plain = (struct exhaust){ .backoffs = 4, .spins = 1, .hasty = true };
+	add_splits("split", &plain, true);
+	plain = (struct exhaust){ .backoffs = 5, .spins = 4 };
+	add_pairs("patience", &plain, 0, true);
+}
+
+/* --- running -------------------------------------------------------------------------------------------------- */
+
+static void run_scope(void **state)
+{
+	struct scope *scope = *state;
+	struct exhaust_result result;
+
+	exhaust_run(&scope->exhaust, &result);
+	total += result.schedules;
+	printf("%-64s %9lu schedules, %8lu cut, %7lu starved, %u outcomes, longest %u%s\n",
+	       scope->name, result.schedules, result.cut, result.starved, result.outcome_count,
+	       result.longest, result.limited ? ", LIMIT REACHED" : "");
+	fflush(stdout);
+}
+
+static int say_which(void **state)
+{
+	if (exhaust_now()[0])
+		fprintf(stderr, "the schedule was %s\n", exhaust_now());
+	return 0;
+}
+
+static int usage(const char *program)
+{
+	fprintf(stderr, "usage: %s [--all] [--list] [--only TEXT] [--limit SCHEDULES]\n", program);
+	return 2;
+}
+
+static int run_chosen(const char *only, bool all, bool list, unsigned long limit)
+{
+	static struct CMUnitTest tests[SCOPES_MAX];
+	unsigned count = 0;
+	int failed;
+
+	for (unsigned i = 0; i < scope_count; i++) {
+		scopes[i].exhaust.limit = limit;
+		if ((scopes[i].large && !all) || (only && !strstr(scopes[i].name, only)))
+			continue;
+		if (list)
+			printf("%s\n", scopes[i].name);
+		tests[count++] = (struct CMUnitTest){ scopes[i].name, run_scope, NULL, say_which,
+						      &scopes[i] };
+	}
+	if (list)
+		return 0;
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	failed = _cmocka_run_group_tests("exhaustive", tests, count, NULL, NULL);
+	printf("%u scopes, %lu schedules, %d failed\n", count, total, failed);
+	return failed != 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *only = NULL;
+	unsigned long limit = 0;
+	bool all = false, list = false;
+
+	for (int i = 1; i < argc; i++) {
+		char *end = NULL;
+
+		if (!strcmp(argv[i], "--all"))
+			all = true;
+		else if (!strcmp(argv[i], "--list"))
+			list = true;
+		else if (!strcmp(argv[i], "--only") && i + 1 < argc)
+			only = argv[++i];
+		else if (!strcmp(argv[i], "--limit") && i + 1 < argc)
+			limit = strtoul(argv[++i], &end, 10);
+		else
+			return usage(argv[0]);
+		if (end && *end)
+			return usage(argv[0]);
+	}
+	make_scopes();
+	return run_chosen(only, all, list, limit);
+}
