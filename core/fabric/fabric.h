@@ -6,7 +6,8 @@
  * what it does not do (find a peer, exchange a few bytes with it) goes through this one table.
  *
  * Backends: soft (a software NIC; "inproc:NAME" within a process, "shm:PATH" between processes of
- * one host) and verbs (a real device, "verbs:DEVICE,PATH").
+ * one host), verbs (a real device, "verbs:DEVICE,PATH") and, for tests, sim (the software NIC under
+ * virtual time, "sim:NAME").
  *
  * Contract of every operation here: 0 or a positive count on success, negative errno on failure,
  * never errno itself; out-parameters are written only on success. None of them is for the data path.

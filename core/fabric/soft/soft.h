@@ -170,6 +170,7 @@ struct soft_nic {
 	_Atomic(struct soft_qp *) *qps; /* by index */
 	struct ptni_channel *channels; /* whose peer has not introduced itself yet */
 	uint16_t *qp_generation; /* of the next number of each index */
+	void *driver; /* sim's, if it drives this NIC */
 };
 
 struct soft_pd {
@@ -370,6 +371,7 @@ struct soft_qp {
 	enum ibv_qp_state state;
 	uint32_t index;
 	bool windows; /* one was bound to it at some time */
+	void *driver; /* sim's */
 };
 
 static inline struct soft_qp *soft_qp_of(struct ibv_qp *qp)
