@@ -227,17 +227,27 @@ static void gets_settle(struct ptni_view *view)
 	(void)ptni_chunk_poll(view, NULL);
 }
 
+/* Send what waits in the ring; the keeper may be sending the rest of it. */
+static void frees_settle(struct ptni_view *view)
+{
+	struct ptni_wait wait;
+	struct ptni_op op;
+	int ret = 0;
+
+	while (!ret && ptni_frees_pending(view) && !ptni_op_begin(view->worker, &op)) {
+		ret = ptni_frees_flush(&op, view);
+		ptni_wait_begin(&wait, view->worker, op.deadline_ns);
+		ptni_op_end(&op);
+		if (!ret && ptni_frees_pending(view))
+			ret = ptni_wait_keeper(&wait);
+	}
+}
+
 void ptni_chunk_leave_all(struct ptni_view *view)
 {
-	struct ptni_op op;
 	int ret;
 
-	while (ptni_frees_pending(view) && !ptni_op_begin(view->worker, &op)) {
-		ret = ptni_frees_flush(&op, view);
-		ptni_op_end(&op);
-		if (ret)
-			break;
-	}
+	frees_settle(view);
 	gets_settle(view);
 	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
 		if (view->heap[i])

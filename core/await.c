@@ -83,6 +83,15 @@ int ptni_wait_turn(struct ptni_wait *wait)
 	return 0;
 }
 
+int ptni_wait_keeper(struct ptni_wait *wait)
+{
+	struct ptn_client *client = wait->worker->client;
+
+	if (client->options.manual_keeper)
+		(void)ptn_client_keep(client);
+	return ptni_wait_turn(wait);
+}
+
 /* --- fibers ----------------------------------------------------------------------------------- */
 
 static void strand_main(void *arg)

@@ -254,6 +254,8 @@ struct ptni_wait {
 };
 void ptni_wait_begin(struct ptni_wait *wait, struct ptn_worker *worker, uint64_t deadline_ns);
 int ptni_wait_turn(struct ptni_wait *wait); /* 0, -ETIMEDOUT past the deadline */
+/* The same for who waits until the keeper has done something: it takes a turn if no thread gives it any. */
+int ptni_wait_keeper(struct ptni_wait *wait);
 
 /*
  * Fibers of a worker: operations side by side. fn runs on a stack of its own when ptni_worker_run
