@@ -124,6 +124,8 @@ static void destroy(struct ptn_client *client)
 {
 	/* The keeper first: replies to its calls may still come, into what the attachments hold. */
 	ptni_keeper_close(client->keeper);
+	for (unsigned i = 0; i < PTNI_HOOKS_MAX; i++)
+		client->hook[i].running = 0; /* it went with the keeper, wherever it was */
 	for (unsigned i = PTNI_ATTACHMENTS_MAX; i-- > 0;)
 		if (client->attachment[i].key && client->attachment[i].close)
 			client->attachment[i].close(client->attachment[i].value);
