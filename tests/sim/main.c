@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* patronus-sim: hostile worlds in virtual time. */
+#include "core/base/clock.h"
+#include "tests/sim/modes.h"
+
+#include <patronus/log.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	SECONDS_DEFAULT = 60
+};
+
+static const char usage[] =
+	"usage: patronus-sim [MODE] [OPTION...]\n"
+	"\n"
+	"  (nothing)        fresh seeds, until one fails or the time is over\n"
+	"  SEED             this seed, with what it found\n"
+	"  --twice N        seeds 1 to N, each twice: the same events both times\n"
+	"  --crash [all]    kill a client behind every verb of every operation\n"
+	"  --exhaustive     every schedule of small scopes\n"
+	"  --bugs           every planted bug must be found\n"
+	"\n"
+	"  --seconds N      of wall time (60)\n"
+	"  --jobs N         worlds at a time (the number of CPUs)\n"
+	"  --first N        first seed of --twice\n"
+	"  --trace          with SEED: one line an event\n"
+	"\n"
+	"Environment: PTN_LOG as for the library (off here, else); PTN_SIM_HISTORY=1 prints the history of a\n"
+	"key that cannot be explained.\n";
+
+struct arguments {
+	struct mode_options options;
+	const char *mode;
+	uint64_t number, first;
+	bool all;
+};
+
+static bool number_parse(const char *text, uint64_t *number_out)
+{
+	char *end;
+
+	if (!text || !*text)
+		return false;
+	*number_out = strtoull(text, &end, 0);
+	return !*end;
+}
+
+/* Returns how many arguments were used, 0 for none that we know. */
+static int argument_take(struct arguments *args, char **argv)
+{
+	uint64_t number = 0, seed;
+	bool numeric = argv[1] && number_parse(argv[1], &number);
+
+	if (!strcmp(argv[0], "--trace")) {
+		args->options.trace = true;
+		return 1;
+	}
+	if (!strcmp(argv[0], "--exhaustive") || !strcmp(argv[0], "--bugs")) {
+		args->mode = argv[0] + 2;
+		return 1;
+	}
+	if (!strcmp(argv[0], "--crash")) {
+		args->mode = "crash";
+		args->all = argv[1] && !strcmp(argv[1], "all");
+		return 1 + args->all;
+	}
+	if (number_parse(argv[0], &seed)) {
+		args->mode = "seed";
+		args->number = seed;
+		return 1;
+	}
+	if (!numeric)
+		return 0;
+	if (!strcmp(argv[0], "--twice")) {
+		args->mode = "twice";
+		args->number = number;
+	} else if (!strcmp(argv[0], "--seconds")) {
+		args->options.seconds = number;
+	} else if (!strcmp(argv[0], "--jobs")) {
+		args->options.jobs = (uint32_t)number;
+	} else if (!strcmp(argv[0], "--first")) {
+		args->first = number;
+	} else {
+		return 0;
+	}
+	return 2;
+}
+
+static int run(const struct arguments *args)
+{
+	if (!args->mode)
+		return mode_fresh(&args->options);
+	if (!strcmp(args->mode, "seed"))
+		return mode_seed(&args->options, args->number);
+	if (!strcmp(args->mode, "twice"))
+		return mode_twice(&args->options, args->first, args->number);
+	if (!strcmp(args->mode, "crash"))
+		return mode_crash(&args->options, args->all);
+	if (!strcmp(args->mode, "exhaustive"))
+		return mode_exhaustive(&args->options);
+	return mode_bugs(&args->options);
+}
+
+int main(int argc, char **argv)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct arguments args = {
+		.options = { .seconds = SECONDS_DEFAULT, .jobs = cpus > 0 ? (uint32_t)cpus : 1 },
+		.first = 1,
+	};
+
+	for (int i = 1, used; i < argc; i += used) {
+		used = argument_take(&args, argv + i);
+		if (!used) {
+			bool help = !strcmp(argv[i], "--help") || !strcmp(argv[i], "-h");
+
+			fputs(usage, help ? stdout : stderr);
+			return help ? 0 : 2;
+		}
+	}
+	if (!args.options.jobs)
+		args.options.jobs = 1;
+	if (!getenv("PTN_LOG"))
+		(void)ptn_log_level_set("off");
+	(void)ptni_clock_now_ns(); /* calibrates once for all children */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	return run(&args);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* Fresh seeds, one seed, seeds twice. */
+#include "tests/sim/modes.h"
+#include "tests/sim/runner.h"
+#include "tests/sim/trace.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+
+static void run_seed(void *arg, uint64_t seed, struct world_result *result_out)
+{
+	struct world_config config;
+
+	world_config_draw(seed, &config);
+	world_run(&config, result_out);
+}
+
+static void say_failure(uint64_t seed, const struct world_result *result)
+{
+	printf("seed %llu FAILED: %s\n"
+	       "to see it again: ./do sim %llu\n",
+	       (unsigned long long)seed, result->text, (unsigned long long)seed);
+}
+
+static void say_sum(const struct runner_sum *sum)
+{
+	printf("%llu worlds in %.1f s (%.0f a minute): %llu events, %llu operations, "
+	       "%llu clients killed, %llu lives, %llu errors told to callers\n",
+	       (unsigned long long)sum->runs, sum->seconds, (double)sum->runs * 60 / sum->seconds,
+	       (unsigned long long)sum->events, (unsigned long long)sum->ops,
+	       (unsigned long long)sum->kills, (unsigned long long)sum->lives,
+	       (unsigned long long)sum->errors);
+}
+
+int mode_fresh(const struct mode_options *options)
+{
+	struct runner runner = { .run = run_seed,
+				 .seconds = options->seconds,
+				 .jobs = options->jobs };
+	struct runner_sum sum;
+	uint32_t first = 0;
+
+	if (getrandom(&first, sizeof(first), 0) != (ssize_t)sizeof(first))
+		return 2;
+	runner.first = first;
+	printf("seeds from %llu on, for %llu s\n", (unsigned long long)runner.first,
+	       (unsigned long long)options->seconds);
+	if (runner_run(&runner, &sum))
+		return 2;
+	say_sum(&sum);
+	if (sum.failed)
+		say_failure(sum.failed_item, &sum.failure);
+	return sum.failed;
+}
+
+int mode_seed(const struct mode_options *options, uint64_t seed)
+{
+	struct world_config config;
+	struct world_result result;
+
+	world_config_draw(seed, &config);
+	if (options->trace)
+		trace_attach(&config);
+	trace_config(&config, stdout);
+	world_run(&config, &result);
+	printf("seed %llu: %llu events, %llu operations (%u failed), %llu us of virtual time, "
+	       "%u lives, %u killed, hash %016llx\n",
+	       (unsigned long long)seed, (unsigned long long)result.events,
+	       (unsigned long long)result.ops, result.errors,
+	       (unsigned long long)result.virtual_ns / 1000, result.lives, result.kills,
+	       (unsigned long long)result.hash);
+	if (result.failed)
+		say_failure(seed, &result);
+	return result.failed;
+}
+
+static void run_twice(void *arg, uint64_t seed, struct world_result *result_out)
+{
+	struct world_result second;
+
+	run_seed(arg, seed, result_out);
+	if (result_out->failed)
+		return;
+	run_seed(arg, seed, &second);
+	if (second.hash == result_out->hash && second.events == result_out->events)
+		return;
+	result_out->failed = true;
+	(void)snprintf(result_out->text, sizeof(result_out->text),
+		       "not the same twice: %llu and %llu events, hashes %016llx and %016llx",
+		       (unsigned long long)result_out->events, (unsigned long long)second.events,
+		       (unsigned long long)result_out->hash, (unsigned long long)second.hash);
+}
+
+int mode_twice(const struct mode_options *options, uint64_t first, uint64_t count)
+{
+	struct runner runner = {
+		.run = run_twice, .first = first, .count = count, .jobs = options->jobs
+	};
+	struct runner_sum sum;
+
+	if (!count || runner_run(&runner, &sum))
+		return 2;
+	say_sum(&sum);
+	if (sum.failed)
+		say_failure(sum.failed_item, &sum.failure);
+	return sum.failed;
+}

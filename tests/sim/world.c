@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/* The course of a world, from its first process to the last leak. */
+#include "tests/sim/world_private.h"
+
+#include <stdio.h>
+
+enum {
+	OPS_MAX = 1 << 14,
+	WALKS_MAX = 1 << 10,
+	SLICE_NS = 50000, /* how often we look */
+};
+#define CLOSE_MAX_NS UINT64_C(2000000000)
+
+/* ---- for who is attached */
+
+struct ptni_sim *world_sim(struct world *world)
+{
+	return world->sim;
+}
+
+struct history *world_history(struct world *world)
+{
+	return world->history;
+}
+
+const struct world_config *world_config(const struct world *world)
+{
+	return &world->config;
+}
+
+struct ptn_node *world_node(struct world *world, unsigned node)
+{
+	return node < world->config.nodes ? world->node[node].node : NULL;
+}
+
+bool world_is_node(const struct world *world, uint32_t process)
+{
+	return process < world->config.nodes;
+}
+
+void world_fail(struct world *world, const char *format, ...)
+{
+	va_list args;
+
+	if (world->result->failed)
+		return;
+	world->result->failed = true;
+	va_start(args, format);
+	(void)vsnprintf(world->result->text, sizeof(world->result->text), format, args);
+	va_end(args);
+	ptni_sim_stop(world->sim);
+}
+
+bool world_failed(const struct world *world)
+{
+	return world->result->failed;
+}
+
+/* ---- blows */
+
+struct blow {
+	struct world *world;
+	const struct world_blow *blow;
+};
+
+static bool alive(const struct world_life *life)
+{
+	return life && !life->ended && !ptni_sim_dead(life->process);
+}
+
+static void blow_fall(void *arg)
+{
+	struct blow *blow = arg;
+	struct world *world = blow->world;
+	struct world_life *life = world->client[blow->blow->client].life;
+
+	if (world->phase == WORLD_LOAD && alive(life)) {
+		if (blow->blow->pause)
+			ptni_sim_pause(life->process, blow->blow->span_ns);
+		else
+			ptni_sim_kill(life->process, blow->blow->how, blow->blow->silent);
+	}
+	free(blow);
+}
+
+static int blows_start(struct world *world)
+{
+	for (uint32_t i = 0; i < world->config.blows; i++) {
+		const struct world_blow *own = &world->config.blow[i];
+		struct blow *blow;
+		int ret;
+
+		if (!own->at_ns || own->client >= world->config.clients)
+			continue;
+		blow = malloc(sizeof(*blow));
+		if (!blow)
+			return -ENOMEM;
+		*blow = (struct blow){ world, own };
+		ret = ptni_sim_after(world->sim, own->at_ns, blow_fall, blow);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static const struct world_blow *restart_of(const struct world *world, unsigned client)
+{
+	for (uint32_t i = 0; i < world->config.blows; i++)
+		if (world->config.blow[i].client == client && world->config.blow[i].restart)
+			return &world->config.blow[i];
+	return NULL;
+}
+
+struct birth {
+	struct world *world;
+	unsigned client;
+};
+
+static void birth(void *arg)
+{
+	struct birth *self = arg;
+	struct world *world = self->world;
+	struct world_client *client = &world->client[self->client];
+
+	client->waiting = false;
+	if (world->phase != WORLD_LOAD)
+		client->dead = true;
+	else if (world_life_start(world, self->client, false))
+		world_fail(world, "no memory for a client's next life");
+	free(self);
+}
+
+static void birth_later(struct world *world, unsigned client, uint64_t delay_ns)
+{
+	struct birth *self = malloc(sizeof(*self));
+
+	if (!self)
+		abort();
+	*self = (struct birth){ world, client };
+	world->client[client].waiting = true;
+	if (ptni_sim_after(world->sim, delay_ns, birth, self))
+		abort();
+}
+
+static bool work_left(const struct world *world, const struct world_client *client)
+{
+	for (unsigned i = 0; i < world->config.workers; i++)
+		if (client->ops_left[i])
+			return true;
+	return false;
+}
+
+/* Who died or lost its session begins anew, if it may. */
+static void client_look(struct world *world, unsigned number)
+{
+	struct world_client *client = &world->client[number];
+	const struct world_blow *blow = restart_of(world, number);
+
+	if (client->dead || client->waiting || alive(client->life))
+		return;
+	if (ptni_sim_dead(client->life->process)) {
+		world->result->kills++;
+		if (blow && client->lives < WORLD_LIVES_MAX && world->phase == WORLD_LOAD)
+			birth_later(world, number, blow->span_ns);
+		else
+			client->dead = true;
+	} else if (client->life->error && client->lives < WORLD_LIVES_MAX &&
+		   work_left(world, client) && world->phase == WORLD_LOAD) {
+		birth_later(world, number, 1000);
+	} else {
+		client->dead = true;
+	}
+}
+
+/* ---- phases */
+
+static bool clients_gone(struct world *world)
+{
+	bool gone = true;
+
+	for (unsigned i = 0; i < world->config.clients; i++) {
+		client_look(world, i);
+		gone &= world->client[i].dead;
+	}
+	return gone;
+}
+
+static bool verifier_gone(struct world *world)
+{
+	return world->verifier->ended;
+}
+
+static bool held(struct ptn_node_info *info)
+{
+	return info->sessions || info->lanes || info->windows || info->leases ||
+	       info->memory_used_bytes;
+}
+
+static bool nodes_empty(struct world *world)
+{
+	for (unsigned i = 0; i < world->config.nodes; i++) {
+		struct ptn_node_info info;
+
+		if (ptn_node_info(world->node[i].node, &info) || held(&info))
+			return false;
+	}
+	return true;
+}
+
+static bool nodes_closed(struct world *world)
+{
+	bool closed = true;
+
+	for (unsigned i = 0; i < world->config.nodes; i++) {
+		world->node[i].closing = true;
+		closed &= world->node[i].closed;
+	}
+	return closed;
+}
+
+/* Until done() or so much time has passed: whether it was done. */
+static bool run_until(struct world *world, bool (*done)(struct world *), uint64_t span_ns)
+{
+	uint64_t end_ns = world_now_ns(world) + span_ns;
+
+	while (!world_failed(world) && !done(world)) {
+		uint64_t events = ptni_sim_events(world->sim);
+
+		if (world_now_ns(world) >= end_ns)
+			return false;
+		if (ptni_sim_run(world->sim, world_now_ns(world) + SLICE_NS,
+				 world->config.events_max - events))
+			world_fail(world, "more than %llu events: nothing gets done",
+				   (unsigned long long)world->config.events_max);
+	}
+	return true;
+}
+
+static void say_who_waits(struct world *world)
+{
+	for (struct world_life *life = world->lives; life; life = life->next)
+		for (unsigned i = 0; i < life->workers; i++) {
+			uint64_t began_ns = life->worker[i].op_began_ns;
+
+			if (alive(life) && began_ns)
+				world_fail(world,
+					   "client %u waits in an operation since %llu us, %llu us "
+					   "after the faults had stopped",
+					   life->client_number,
+					   (unsigned long long)(world_now_ns(world) - began_ns) /
+						   1000,
+					   (unsigned long long)world->config.calm_ns / 1000);
+		}
+	world_fail(world, "somebody does not come to an end in %llu us without faults",
+		   (unsigned long long)world->config.calm_ns / 1000);
+}
+
+static void calm_down(struct world *world)
+{
+	*ptni_sim_faults(world->sim) =
+		(struct ptni_sim_faults){ .drift_ppm = world->config.sim.faults.drift_ppm };
+	world->phase = WORLD_CALM;
+	for (struct world_life *life = world->lives; life; life = life->next)
+		if (alive(life)) {
+			ptni_sim_pause(life->process, 0);
+			ptni_sim_kill_at(life->process, 0, PTNI_SIM_DRAIN, false);
+		}
+}
+
+static void say_what_is_held(struct world *world)
+{
+	for (unsigned i = 0; i < world->config.nodes; i++) {
+		struct ptn_node_info info;
+
+		if (ptn_node_info(world->node[i].node, &info) || !held(&info))
+			continue;
+		world_fail(world,
+			   "node %u still holds %u sessions, %u lanes, %u windows, %u leases, "
+			   "%llu bytes",
+			   i, info.sessions, info.lanes, info.windows, info.leases,
+			   (unsigned long long)info.memory_used_bytes);
+	}
+}
+
+static bool nodes_ready(struct world *world)
+{
+	bool ready = true;
+
+	for (unsigned i = 0; i < world->config.nodes; i++)
+		ready &= world->node[i].ready;
+	return ready;
+}
+
+static void course(struct world *world)
+{
+	(void)run_until(world, nodes_ready, UINT64_MAX / 2);
+	*ptni_sim_faults(world->sim) = world->config.sim.faults;
+	(void)run_until(world, clients_gone, world->config.load_ns);
+	calm_down(world);
+	if (!run_until(world, clients_gone, world->config.calm_ns))
+		say_who_waits(world);
+	world->phase = WORLD_VERIFY;
+	if (world_failed(world) || world_life_start(world, 0, true))
+		return;
+	if (!run_until(world, verifier_gone, world->config.calm_ns))
+		say_who_waits(world);
+	world->phase = WORLD_CLOSE;
+	if (!run_until(world, nodes_empty, CLOSE_MAX_NS))
+		say_what_is_held(world);
+	if (!world_failed(world) && !run_until(world, nodes_closed, CLOSE_MAX_NS))
+		world_fail(world, "a node does not close");
+}
+
+/* ---- the whole */
+
+static int start(struct world *world)
+{
+	const struct world_config *config = &world->config;
+	int ret = config->attach ? config->attach(world, config->arg) : 0;
+
+	for (unsigned i = 0; !ret && i < config->nodes; i++)
+		ret = world_node_start(world, i);
+	for (unsigned i = 0; !ret && i < config->clients; i++) {
+		for (unsigned j = 0; j < config->workers; j++)
+			world->client[i].ops_left[j] = config->ops;
+		ret = world_life_start(world, i, false);
+	}
+	return ret ? ret : blows_start(world);
+}
+
+static void judge_history(struct world *world)
+{
+	struct linear_report report;
+
+	if (world_failed(world) ||
+	    linear_check(world->linear, world->history, &report) == LINEAR_GOOD)
+		return;
+	world_fail(world, "the history of key %u cannot be explained (operation %u, walk %u): %s",
+		   report.key, report.op, report.walk, report.why ? report.why : "");
+	if (getenv("PTN_SIM_HISTORY"))
+		history_print(world->history, report.key, stderr);
+}
+
+static void finish(struct world *world)
+{
+	struct world_result *result = world->result;
+
+	result->hash = ptni_sim_hash(world->sim);
+	result->events = ptni_sim_events(world->sim);
+	result->virtual_ns = ptni_sim_now_ns(world->sim);
+	if (world->config.detach)
+		world->config.detach(world, world->config.arg);
+	ptni_sim_close(world->sim);
+	while (world->lives) {
+		struct world_life *life = world->lives;
+
+		world->lives = life->next;
+		free(life);
+	}
+}
+
+/* Kept from world to world: they are large. */
+static struct history *kept_history;
+static struct linear *kept_linear;
+
+static bool judges_open(struct world *world)
+{
+	if (!kept_history && history_open(OPS_MAX, WALKS_MAX, WORLD_KEYS_MAX, &kept_history))
+		return false;
+	if (!kept_linear && linear_open(LINEAR_CONFIGS_DEFAULT, &kept_linear))
+		return false;
+	history_clear(kept_history);
+	world->history = kept_history;
+	world->linear = kept_linear;
+	return true;
+}
+
+void world_run(const struct world_config *config, struct world_result *result_out)
+{
+	struct ptni_sim_config sim = config->sim;
+	struct world *world = calloc(1, sizeof(*world));
+
+	/* a node comes up without trouble; but the clocks' rates are fixed when a process begins */
+	sim.faults = (struct ptni_sim_faults){ .drift_ppm = config->sim.faults.drift_ppm };
+	*result_out = (struct world_result){ .failed = false };
+	if (!world || !judges_open(world) || ptni_sim_open(&sim, &world->sim)) {
+		result_out->failed = true;
+		(void)snprintf(result_out->text, sizeof(result_out->text), "no memory");
+		free(world);
+		return;
+	}
+	world->config = *config;
+	world->result = result_out;
+	if (start(world))
+		world_fail(world, "the world could not be made");
+	else
+		course(world);
+	judge_history(world);
+	finish(world);
+	free(world);
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One life of a client: a process with a task that opens the client, a task for its keeper and one for each
+ * worker. A session that ends before its time is followed by a new life.
+ */
+#include "ds/hashtable/table.h"
+#include "tests/sim/world_private.h"
+
+#include <stdio.h>
+
+enum {
+	OPEN_TRIES = 40,
+	OPEN_PAUSE_NS = 300000,
+	POLL_NS = 20000,
+};
+
+static void keeper_main(void *arg)
+{
+	struct world_life *life = arg;
+
+	while (life->keeping)
+		ptni_sim_doze(ptn_client_keep(life->client) + 1);
+}
+
+/* ---- opening */
+
+static int client_open(struct world_life *life)
+{
+	const struct world_config *config = &life->world->config;
+	const char *address[WORLD_NODES_MAX];
+	struct ptn_client_options options = {
+		.size = sizeof(options),
+		.manual_keeper = 1,
+		.term_ns = config->term_ns,
+		.connect_timeout_ns = 20 * config->term_ns,
+		.spare_lanes = config->spare_lanes,
+		.seed = config->sim.seed * 64 + ptni_sim_process_number(life->process) + 1,
+	};
+	struct ptni_client_env env = { .clock = ptni_sim_process_clock(life->process) };
+
+	for (unsigned i = 0; i < config->nodes; i++)
+		address[i] = life->world->node[i].address;
+	return ptni_client_open(address, config->nodes, &options, &env, &life->client);
+}
+
+static int table_open(struct world_life *life, struct ptn_worker *worker)
+{
+	const struct world_config *config = &life->world->config;
+	struct ptni_hash_params params = { .groups = config->groups,
+					   .subtables = config->subtables,
+					   .seed = config->sim.seed | 1 };
+	struct ptn_hash_options options = { .size = sizeof(options),
+					    .cache_entries = config->cache_entries };
+
+	return ptni_hash_open(worker, "table", &options, &params, &life->hash);
+}
+
+static bool faults_are_on(const struct world_life *life)
+{
+	return life->world->phase == WORLD_LOAD;
+}
+
+/* With faults on anything may fail that takes a while; without, nothing. */
+static bool again(struct world_life *life, const char *what, int ret, int try)
+{
+	if (!ret)
+		return false;
+	life->world->result->errors++;
+	if (faults_are_on(life) || try < OPEN_TRIES) {
+		if (try >= 2 * OPEN_TRIES)
+			return false;
+		ptni_sim_sleep(OPEN_PAUSE_NS);
+		return true;
+	}
+	world_fail(life->world, "client %u could not open its %s: %s (%d)", life->client_number,
+		   what, ptn_strerror(ret), ret);
+	return false;
+}
+
+static void keeper_start(struct world_life *life)
+{
+	life->keeping = true;
+	if (ptni_sim_task_open(life->process, "keeper", keeper_main, life, &life->keeper_task))
+		abort();
+}
+
+static bool session_over(int ret)
+{
+	return ptn_error_scope(ret) == PTN_SCOPE_NODE && ret != PTN_E_NODE_FULL &&
+	       ret != PTN_E_QUOTA;
+}
+
+/* The first worker opens the table for all; in the first life of all it puts what is there before. */
+static int workers_open(struct world_life *life)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < life->workers && !ret; i++)
+		for (int try = 0;
+		     again(life, "worker",
+			   ret = ptn_worker_open(life->client, &life->worker[i].worker), try);
+		     try++)
+			if (session_over(ret))
+				return ret;
+	for (int try = 0;
+	     !ret && again(life, "table", ret = table_open(life, life->worker[0].worker), try);
+	     try++) {
+		if (session_over(ret))
+			return ret;
+		ret = 0;
+	}
+	return life->hash ? ret : ret ? ret : -ETIMEDOUT;
+}
+
+/* ---- closing */
+
+static void close_all(struct world_life *life)
+{
+	int ret;
+
+	ptn_hash_close(life->hash);
+	life->hash = NULL;
+	for (unsigned i = 0; i < life->workers; i++) {
+		ptn_worker_close(life->worker[i].worker);
+		life->worker[i].worker = NULL;
+	}
+	life->keeping = false;
+	while (life->keeper_task && !ptni_sim_task_ended(life->keeper_task))
+		ptni_sim_doze(POLL_NS);
+	ret = ptn_client_close(life->client);
+	if (ret)
+		world_fail(life->world, "client %u could not be closed: %s", life->client_number,
+			   ptn_strerror(ret));
+	life->client = NULL;
+}
+
+/* ---- a life */
+
+static void worker_main(void *arg)
+{
+	struct world_worker *worker = arg;
+
+	world_work(worker);
+	worker->ended = true;
+}
+
+static bool workers_ended(const struct world_life *life)
+{
+	for (unsigned i = 0; i < life->workers; i++)
+		if (!life->worker[i].ended)
+			return false;
+	return true;
+}
+
+static void workers_run(struct world_life *life)
+{
+	for (unsigned i = 0; i < life->workers; i++)
+		if (ptni_sim_task_open(life->process, "worker", worker_main, &life->worker[i],
+				       &life->worker[i].task))
+			abort();
+	while (!workers_ended(life))
+		ptni_sim_doze(POLL_NS);
+}
+
+static void blows_arm(struct world_life *life)
+{
+	const struct world_config *config = &life->world->config;
+
+	for (uint32_t i = 0; i < config->blows && !life->life_number; i++) {
+		const struct world_blow *blow = &config->blow[i];
+
+		if (blow->client == life->client_number && blow->verb && !blow->pause)
+			ptni_sim_kill_at(life->process, blow->verb, blow->how, blow->silent);
+	}
+}
+
+static void live(struct world_life *life)
+{
+	struct world *world = life->world;
+
+	if (life->verifier) {
+		world_verify(&life->worker[0]);
+		return;
+	}
+	if (!world->made) {
+		world->made = true;
+		world_preset(&life->worker[0]);
+	}
+	life->verbs_at_open = ptni_sim_verbs(life->process);
+	blows_arm(life);
+	workers_run(life);
+	if (!life->life_number)
+		world->result->verbs[life->client_number] =
+			ptni_sim_verbs(life->process) - life->verbs_at_open;
+	ptni_sim_kill_at(life->process, 0, PTNI_SIM_DRAIN, false);
+}
+
+static void life_main(void *arg)
+{
+	struct world_life *life = arg;
+	int ret = 0;
+
+	for (unsigned i = 0; i < life->world->config.nodes; i++)
+		while (!life->world->node[i].ready)
+			ptni_sim_doze(POLL_NS);
+	for (int try = 0; again(life, "client", ret = client_open(life), try); try++)
+		;
+	if (!ret) {
+		keeper_start(life);
+		ret = workers_open(life);
+		if (!ret)
+			live(life);
+		close_all(life);
+	}
+	life->error = life->error || ret;
+	life->ended = true;
+}
+
+int world_life_start(struct world *world, unsigned client, bool verifier)
+{
+	static const char *const name[] = { "client 0", "client 1", "client 2", "client 3",
+					    "verifier" };
+	struct world_life *life = calloc(1, sizeof(*life));
+	int ret;
+
+	if (!life)
+		return -ENOMEM;
+	life->world = world;
+	life->next = world->lives;
+	world->lives = life;
+	life->client_number = client;
+	life->verifier = verifier;
+	life->workers = verifier ? 1 : world->config.workers;
+	if (verifier) {
+		world->verifier = life;
+	} else {
+		life->life_number = world->client[client].lives++;
+		world->client[client].life = life;
+		world->result->lives++;
+	}
+	for (unsigned i = 0; i < life->workers; i++) {
+		life->worker[i].life = life;
+		life->worker[i].number = world->workers++;
+		ptni_rng_seed_stream(&life->worker[i].rng, world->config.sim.seed,
+				     1000 + life->worker[i].number);
+	}
+	ret = ptni_sim_process_open(world->sim, name[verifier ? WORLD_CLIENTS_MAX : client],
+				    &life->process);
+	if (!ret)
+		ret = ptni_sim_task_open(life->process, "main", life_main, life, &life->main_task);
+	return ret;
+}

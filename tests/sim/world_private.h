@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* What the parts of a world share. */
+#ifndef TESTS_SIM_WORLD_PRIVATE_H
+#define TESTS_SIM_WORLD_PRIVATE_H
+
+#include "tests/sim/linear.h"
+#include "tests/sim/world.h"
+
+#include <patronus/client.h>
+#include <patronus/error.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct world_life;
+
+struct world_worker {
+	struct world_life *life;
+	struct ptni_sim_task *task;
+	struct ptn_worker *worker;
+	struct ptni_rng rng;
+	uint32_t number; /* in the history */
+	uint32_t done; /* operations */
+	uint64_t op_began_ns; /* virtual; 0 = none runs */
+	bool ended;
+	uint8_t value[WORLD_VALUE_MAX];
+	uint8_t buffer[4][WORLD_VALUE_MAX];
+};
+
+/* One process of a client, from birth to its end or death. */
+struct world_life {
+	struct world *world;
+	struct world_life *next;
+	struct ptni_sim_process *process;
+	struct ptn_client *client;
+	struct ptn_hash *hash;
+	struct ptni_sim_task *keeper_task, *main_task;
+	uint32_t client_number, life_number;
+	uint64_t verbs_at_open;
+	bool keeping, closing, verifier, ended, error;
+	uint32_t workers;
+	struct world_worker worker[WORLD_WORKERS_MAX];
+};
+
+struct world_node {
+	struct world *world;
+	struct ptni_sim_process *process;
+	struct ptn_node *node;
+	struct ptni_sim_task *task;
+	char address[32];
+	bool ready, closing, closed;
+};
+
+struct world_client {
+	struct world_life *life; /* the latest */
+	uint32_t lives;
+	uint32_t ops_left[WORLD_WORKERS_MAX];
+	bool dead; /* no more lives */
+	bool waiting; /* for its next life */
+};
+
+enum world_phase {
+	WORLD_LOAD,
+	WORLD_CALM,
+	WORLD_VERIFY,
+	WORLD_CLOSE
+};
+
+struct world {
+	struct world_config config;
+	struct world_result *result;
+	struct ptni_sim *sim;
+	struct history *history;
+	struct linear *linear;
+	enum world_phase phase;
+	struct world_node node[WORLD_NODES_MAX];
+	struct world_client client[WORLD_CLIENTS_MAX];
+	struct world_life *lives;
+	struct world_life *verifier;
+	uint32_t workers; /* numbered so far */
+	bool made; /* somebody has opened the table */
+};
+
+/* world_node.c */
+int world_node_start(struct world *world, unsigned number);
+
+/* world_loop.c */
+uint64_t world_node_idle_ns(struct ptn_node *node);
+
+/* world_client.c */
+int world_life_start(struct world *world, unsigned client, bool verifier);
+
+/* world_work.c */
+void world_work(struct world_worker *worker);
+void world_preset(struct world_worker *worker);
+void world_verify(struct world_worker *worker);
+uint64_t world_now_ns(const struct world *world);
+
+#endif
