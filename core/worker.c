@@ -260,6 +260,7 @@ static void peer_close(struct ptn_worker *worker, struct ptni_peer *peer)
 	for (unsigned i = 0; i < PTNI_LANES_MAX; i++)
 		ptni_lane_fini(&peer->lane[i]);
 	ptni_window_fini_peer(peer);
+	worker->peer[peer->session->node] = NULL; /* while we wait for the next one's node */
 	free(peer);
 }
 

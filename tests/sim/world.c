@@ -238,21 +238,22 @@ static bool run_until(struct world *world, bool (*done)(struct world *), uint64_
 
 static void say_who_waits(struct world *world)
 {
-	for (struct world_life *life = world->lives; life; life = life->next)
-		for (unsigned i = 0; i < life->workers; i++) {
-			uint64_t began_ns = life->worker[i].op_began_ns;
+	uint64_t now_ns = world_now_ns(world);
 
-			if (alive(life) && began_ns)
-				world_fail(world,
-					   "client %u waits in an operation since %llu us, %llu us "
-					   "after the faults had stopped",
-					   life->client_number,
-					   (unsigned long long)(world_now_ns(world) - began_ns) /
-						   1000,
-					   (unsigned long long)world->config.calm_ns / 1000);
-		}
-	world_fail(world, "somebody does not come to an end in %llu us without faults",
-		   (unsigned long long)world->config.calm_ns / 1000);
+	for (struct world_life *life = world->lives; life; life = life->next) {
+		uint64_t began_ns = 0;
+
+		for (unsigned i = 0; i < life->workers; i++)
+			if (life->worker[i].op_began_ns)
+				began_ns = life->worker[i].op_began_ns;
+		if (alive(life))
+			world_fail(world,
+				   "without faults, %s does not come to an end: %s, an operation "
+				   "since %llu us",
+				   ptni_sim_process_name(life->process), life->stage,
+				   (unsigned long long)(began_ns ? now_ns - began_ns : 0) / 1000);
+	}
+	world_fail(world, "somebody does not come to an end");
 }
 
 static void calm_down(struct world *world)

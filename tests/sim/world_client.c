@@ -118,15 +118,19 @@ static void close_all(struct world_life *life)
 {
 	int ret;
 
+	life->stage = "closing the table";
 	ptn_hash_close(life->hash);
 	life->hash = NULL;
+	life->stage = "closing workers";
 	for (unsigned i = 0; i < life->workers; i++) {
 		ptn_worker_close(life->worker[i].worker);
 		life->worker[i].worker = NULL;
 	}
+	life->stage = "waiting for the keeper";
 	life->keeping = false;
 	while (life->keeper_task && !ptni_sim_task_ended(life->keeper_task))
 		ptni_sim_doze(POLL_NS);
+	life->stage = "closing the client";
 	ret = ptn_client_close(life->client);
 	if (ret)
 		world_fail(life->world, "client %u could not be closed: %s", life->client_number,
@@ -203,11 +207,14 @@ static void life_main(void *arg)
 	for (unsigned i = 0; i < life->world->config.nodes; i++)
 		while (!life->world->node[i].ready)
 			ptni_sim_doze(POLL_NS);
+	life->stage = "opening the client";
 	for (int try = 0; again(life, "client", ret = client_open(life), try); try++)
 		;
 	if (!ret) {
 		keeper_start(life);
+		life->stage = "opening workers and table";
 		ret = workers_open(life);
+		life->stage = "working";
 		if (!ret)
 			live(life);
 		close_all(life);

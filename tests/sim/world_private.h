@@ -37,6 +37,7 @@ struct world_life {
 	struct ptn_client *client;
 	struct ptn_hash *hash;
 	struct ptni_sim_task *keeper_task, *main_task;
+	const char *stage; /* of its main task */
 	uint32_t client_number, life_number;
 	uint64_t verbs_at_open;
 	bool keeping, closing, verifier, ended, error;
