@@ -56,7 +56,7 @@ void ptni_call_flush(struct ptni_peer *peer)
 			continue;
 		if (post(lane, call)) {
 			/* Breaking it comes back here with the next lane. */
-			ptni_lane_break(lane, IBV_WC_GENERAL_ERR, 0, "posting a call");
+			ptni_lane_post_failed(lane, "posting a call");
 			return;
 		}
 	}

@@ -110,7 +110,7 @@ static void message_completed(struct ptn_worker *worker, const struct ibv_wc *wc
 			received(lane, buffer, wc->byte_len);
 			if (ptni_lane_state(lane) != PTNI_LANE_BROKEN &&
 			    ptni_lane_post_recv(lane, buffer))
-				ptni_lane_break(lane, IBV_WC_GENERAL_ERR, 0, "posting a receive");
+				ptni_lane_post_failed(lane, "posting a receive");
 		}
 	} else {
 		lane->sends--;

@@ -325,6 +325,12 @@ void ptni_lane_break(struct ptni_lane *lane, enum ibv_wc_status status, uint32_t
 	}
 }
 
+void ptni_lane_post_failed(struct ptni_lane *lane, const char *where)
+{
+	(void)ops_of(lane)->qp_error(lane->qp);
+	ptni_lane_break(lane, IBV_WC_GENERAL_ERR, 0, where);
+}
+
 void ptni_lane_check_drained(struct ptni_lane *lane)
 {
 	if (ptni_lane_state(lane) == PTNI_LANE_BROKEN && !lane->sq_used && !lane->recvs)

@@ -99,6 +99,8 @@ int ptni_lane_post_recv(struct ptni_lane *lane, unsigned buffer);
 /* A completion with an error, or a message, on this lane. */
 void ptni_lane_break(struct ptni_lane *lane, enum ibv_wc_status status, uint32_t vendor_error,
 		     const char *where);
+/* The queue pair would not take a request: it is moved to error, so that what it has is flushed. */
+void ptni_lane_post_failed(struct ptni_lane *lane, const char *where);
 /* Note it for ptni_lane_chore when nothing of a BROKEN lane is outstanding any more. */
 void ptni_lane_check_drained(struct ptni_lane *lane);
 /* Reset a lane that drained or failed and hand it to control: a moment later, not in between a
