@@ -207,7 +207,10 @@ static void posted_done(struct ptni_node_lane *lane)
 		posted.slot->busy = false;
 }
 
-/* A window that the NIC would not bind is no window: the request that wanted it fails (R12). */
+/*
+ * A window that the NIC would not bind is no window: the request that wanted it fails (R12). But if its
+ * holder has it on other lanes, only this lane breaks, and the next one tries again.
+ */
 static void bind_failed(struct ptni_mw *mw, enum ibv_wc_status status)
 {
 	struct ptni_node_window *window = mw->window;
@@ -217,9 +220,9 @@ static void bind_failed(struct ptni_mw *mw, enum ibv_wc_status status)
 	mw->lane->node->info.refusals++;
 	if (!window)
 		return;
-	if (window->call)
+	if (window->call && window->call->asked_id == mw->lane->id)
 		ptni_node_call_fail(window->call, -EIO);
-	else
+	else if (++window->bind_failures == PTNI_BIND_FAILURES_MAX)
 		ptni_node_window_withdraw(window);
 }
 

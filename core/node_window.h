@@ -34,6 +34,7 @@ enum {
 	PTNI_BIND_PATIENCE_NS = 500000,
 	PTNI_MW_TAGS = 255, /* binds of one mw before it is replaced */
 	PTNI_MW_POOL_MIN = 32, /* free ones of a lane before the oldest is used again */
+	PTNI_BIND_FAILURES_MAX = 16, /* of one window, until it is given up */
 };
 
 enum ptni_mw_state {
@@ -74,6 +75,7 @@ struct ptni_node_window {
 	uint32_t access, tag;
 	uint32_t place; /* offset of its grant in the call's reply */
 	uint32_t copies;
+	uint8_t bind_failures; /* on lanes after the one that it was granted on */
 	bool dying;
 	struct ptni_copy copy[PTNI_LANES_MAX];
 	struct cds_list_head lease_link, worker_link, call_link;
