@@ -2,9 +2,16 @@
 /*
  * Waiting. Every suspension of the client side is the one in ptni_wait_turn.
  *
- * A thread spins first, because on a fast network the answer is a microsecond away; then yields, so that
- * a node on the same core can run; then sleeps on the completion queue's descriptor, for short
- * times only, because some of what is waited for arrives elsewhere (the channel, another thread).
+ * Each turn polls the completion queue first, and what is there is taken before anything else is done: the
+ * kernel is entered in a turn that found nothing only. Such turns in a row
+ *
+ *      1 .. SPIN_TURNS-1      poll, pause the CPU: on a real network the answer is a few microseconds away, and a
+ *                             wait is this poll loop and nothing else
+ *      .. +YIELD_TURNS        sched_yield(2): a node, or a NIC in software, may need this very core to answer
+ *      after that             sleep on the queue's descriptor, for short times only, because some of what is
+ *                             waited for arrives elsewhere (the channel, another thread)
+ *
+ * A batch on a NIC that executes at once never gets here at all: ptni_batch_await polls before it waits.
  */
 #include "core/client.h"
 
@@ -101,7 +108,8 @@ static void strand_main(void *arg)
 	strand->fn(strand->arg);
 }
 
-int ptni_worker_spawn(struct ptn_worker *worker, void (*fn)(void *arg), void *arg)
+static int strand_make(struct ptn_worker *worker, void (*fn)(void *arg), void *arg,
+		       struct ptni_strand **strand_out)
 {
 	struct ptni_strand *strand = worker->strand_table;
 	int ret;
@@ -114,8 +122,38 @@ int ptni_worker_spawn(struct ptn_worker *worker, void (*fn)(void *arg), void *ar
 		return -EAGAIN;
 	*strand = (struct ptni_strand){ .fn = fn, .arg = arg };
 	ret = ptni_fiber_create(worker->fibers, strand_main, strand, &strand->fiber);
+	if (ret)
+		return ret;
+	worker->strands++;
+	*strand_out = strand;
+	return 0;
+}
+
+int ptni_worker_spawn(struct ptn_worker *worker, void (*fn)(void *arg), void *arg)
+{
+	struct ptni_strand *strand;
+
+	return strand_make(worker, fn, arg, &strand);
+}
+
+static void strand_resume(struct ptn_worker *worker, struct ptni_strand *strand)
+{
+	strand->flag = NULL;
+	worker->strand = strand;
+	if (!ptni_fiber_resume(strand->fiber)) {
+		strand->fiber = NULL;
+		worker->strands--;
+	}
+	worker->strand = NULL;
+}
+
+int ptni_worker_start(struct ptn_worker *worker, void (*fn)(void *arg), void *arg)
+{
+	struct ptni_strand *strand;
+	int ret = strand_make(worker, fn, arg, &strand);
+
 	if (!ret)
-		worker->strands++;
+		strand_resume(worker, strand);
 	return ret;
 }
 
@@ -133,15 +171,21 @@ unsigned ptni_worker_run(struct ptn_worker *worker)
 	for (unsigned i = 0; i < PTNI_OPS_MAX; i++) {
 		struct ptni_strand *strand = &worker->strand_table[i];
 
-		if (!can_go_on(worker, strand))
-			continue;
-		strand->flag = NULL;
-		worker->strand = strand;
-		if (!ptni_fiber_resume(strand->fiber)) {
-			strand->fiber = NULL;
-			worker->strands--;
-		}
-		worker->strand = NULL;
+		if (can_go_on(worker, strand))
+			strand_resume(worker, strand);
 	}
 	return worker->strands;
+}
+
+int ptni_worker_fd(struct ptn_worker *worker)
+{
+	return worker->client->fabric->ops->cq_fd(worker->cq);
+}
+
+int ptni_worker_arm(struct ptn_worker *worker)
+{
+	const struct ptni_fabric_ops *ops = worker->client->fabric->ops;
+
+	ops->cq_disarm(worker->cq);
+	return ops->cq_arm(worker->cq) != 0;
 }

@@ -64,6 +64,11 @@ void ptni_op_end(struct ptni_op *op)
 	worker->slots_free |= UINT64_C(1) << op->slot;
 }
 
+void ptni_op_unpin(struct ptni_op *op)
+{
+	atomic_store_explicit(&op->worker->slot[op->slot].pin, 0, memory_order_release);
+}
+
 /* What was handed out of the small buffer stays valid: the large one comes in addition. */
 static void *large_buffer(struct ptni_op *op, size_t len_bytes)
 {

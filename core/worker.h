@@ -76,6 +76,8 @@ struct ptni_op {
  * Suspends never, posts nothing. */
 int ptni_op_begin(struct ptn_worker *worker, struct ptni_op *op);
 void ptni_op_end(struct ptni_op *op);
+/* It reaches nothing that reclamation could re-use: no epoch waits for it from now on. */
+void ptni_op_unpin(struct ptni_op *op);
 /* NIC memory (lkey implied by the batch calls), 16-byte aligned, until ptni_op_end; NULL when
  * len_bytes does not fit any more. One operation at a time of a worker may hold more than
  * PTNI_OP_BUFFER (for large values, PTNI_OP_BUFFER_LARGE). */
@@ -262,8 +264,14 @@ int ptni_wait_keeper(struct ptni_wait *wait);
  * next runs it and may use every call of this file. -EAGAIN: PTNI_OPS_MAX fibers live.
  */
 int ptni_worker_spawn(struct ptn_worker *worker, void (*fn)(void *arg), void *arg);
+/* The same, and run at once until it first suspends or ends. Not inside a fiber of the worker. */
+int ptni_worker_start(struct ptn_worker *worker, void (*fn)(void *arg), void *arg);
 /* Poll, resume each fiber that can go on; returns how many are alive. Not inside a fiber. */
 unsigned ptni_worker_run(struct ptn_worker *worker);
+/* Its completion queue's descriptor. Arm: the next completion makes it readable; 1: poll, something may
+ * be there already. What came is poured away by arming again. */
+int ptni_worker_fd(struct ptn_worker *worker);
+int ptni_worker_arm(struct ptn_worker *worker);
 
 /* --- client ------------------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@
  * allows nothing else, and counts in a word beside it. Then memory is handed over for good. At last a
  * lease is left to run out, and the memory with it: nobody needs to clean up after a client that died.
  */
+#include <patronus/batch.h>
 #include <patronus/client.h>
 #include <patronus/error.h>
 #include <patronus/memory.h>
@@ -87,6 +88,35 @@ static void hand_over(struct user *giver, struct user *receiver)
 	check(ptn_memory_free(memory), "freeing");
 }
 
+/* A record and the word that points at it, with one doorbell; the next one while we do something else. */
+static void publish(struct user *user)
+{
+	struct ptn_memory *memory;
+	struct ptn_completion done;
+	char record[] = "a record";
+
+	check(ptn_memory_alloc(user->worker, 0, LEN, 500 * MS, &memory), "allocating");
+	struct ptn_memory_op ops[] = {
+		{ .memory = memory,
+		  .verb = PTN_VERB_WRITE,
+		  .offset = 64,
+		  .buffer = record,
+		  .len_bytes = sizeof(record) },
+		{ .memory = memory, .verb = PTN_VERB_CAS, .offset = 0, .operand = 64 },
+	};
+
+	check(ptn_memory_batch(user->worker, ops, 2), "publishing");
+	ops[0].offset = 128;
+	ops[1].expected = 64;
+	ops[1].operand = 128;
+	check(ptn_memory_submit(user->worker, ops, 2, 4711), "submitting");
+	while (!ptn_memory_poll(user->worker, &done, 1))
+		; /* something useful, or sleep: see ptn_memory_arm */
+	check(done.status, "publishing");
+	printf("published twice; the word was %" PRIu64 "\n", ops[1].old);
+	check(ptn_memory_free(memory), "freeing");
+}
+
 static void lease_left_to_end(struct user *user, struct ptn_node *node)
 {
 	struct ptn_memory *memory;
@@ -132,6 +162,7 @@ int main(void)
 	printf("counted: %" PRIu64 "\n", count);
 	check(ptn_memory_free(memory), "freeing");
 
+	publish(&first);
 	hand_over(&first, &second);
 	lease_left_to_end(&first, node);
 	user_close(&second);
