@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Fresh seeds, one seed, seeds twice. */
 #include "tests/sim/modes.h"
+#include "tests/sim/oracle.h"
 #include "tests/sim/runner.h"
 #include "tests/sim/trace.h"
 
@@ -12,6 +13,7 @@ static void run_seed(void *arg, uint64_t seed, struct world_result *result_out)
 	struct world_config config;
 
 	world_config_draw(seed, &config);
+	oracle_attach(&config);
 	world_run(&config, result_out);
 }
 
@@ -61,6 +63,7 @@ int mode_seed(const struct mode_options *options, uint64_t seed)
 	world_config_draw(seed, &config);
 	if (options->trace)
 		trace_attach(&config);
+	oracle_attach(&config);
 	trace_config(&config, stdout);
 	world_run(&config, &result);
 	printf("seed %llu: %llu events, %llu operations (%u failed), %llu us of virtual time, "

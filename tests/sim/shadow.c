@@ -9,8 +9,9 @@
 #include <string.h>
 
 enum {
-	RIGHTS_MAX = 1 << 14, /* places; half of them may be used */
-	QPS_MAX = 1 << 14,
+	RIGHTS_MAX = 1 << 13,
+	QPS_MAX = 1 << 12,
+	PLACES = 1 << 14, /* of the tables over both */
 	TEXT_BYTES = 240,
 	TAG_BITS = 8,
 	TAGS = 1 << TAG_BITS
@@ -25,7 +26,6 @@ enum right_state {
 
 /* A region, or a window: one key at a time, told apart by the key's tag. */
 struct right {
-	bool used;
 	bool window;
 	enum right_state state;
 	uint32_t process, key;
@@ -37,7 +37,7 @@ struct right {
 };
 
 struct qp {
-	bool used, broken;
+	bool broken;
 	uint32_t process, number;
 	uint32_t peer, peer_qp;
 	bool allowed; /* the access under way, when it began */
@@ -48,6 +48,7 @@ struct shadow {
 	struct shadow_options options;
 	uint32_t rights, qps, windows;
 	uint64_t accesses, now_ns;
+	uint16_t right_at[PLACES], qp_at[PLACES]; /* by hash: index + 1 */
 	struct right right[RIGHTS_MAX];
 	struct qp qp[QPS_MAX];
 };
@@ -66,56 +67,55 @@ __attribute__((format(printf, 2, 3))) static void found(struct shadow *shadow, c
 
 /* --- tables ----------------------------------------------------------------------------------------- */
 
-static uint32_t place_of(uint32_t process, uint32_t number, uint32_t places)
+static uint32_t place_of(uint32_t process, uint32_t number)
 {
 	uint64_t hash = ((uint64_t)process << 32 | number) * UINT64_C(0x9e3779b97f4a7c15);
 
-	return (uint32_t)(hash >> 40) & (places - 1);
+	return (uint32_t)(hash >> 40) % PLACES;
 }
 
 static struct right *right_of(struct shadow *shadow, uint32_t process, uint32_t key, bool make)
 {
-	uint32_t at = place_of(process, key >> TAG_BITS, RIGHTS_MAX);
+	uint32_t at = place_of(process, key >> TAG_BITS);
+	struct right *right;
 
-	for (;; at = (at + 1) % RIGHTS_MAX) {
-		struct right *right = &shadow->right[at];
-
-		if (right->used && right->process == process &&
-		    right->key >> TAG_BITS == key >> TAG_BITS)
+	for (; shadow->right_at[at]; at = (at + 1) % PLACES) {
+		right = &shadow->right[shadow->right_at[at] - 1];
+		if (right->process == process && right->key >> TAG_BITS == key >> TAG_BITS)
 			return right;
-		if (right->used)
-			continue;
-		if (!make)
-			return NULL;
-		if (++shadow->rights > RIGHTS_MAX / 2) {
-			found(shadow, "the shadow map has no room for more keys");
-			return NULL;
-		}
-		right->used = true;
-		right->process = process;
-		right->key = key;
-		return right;
 	}
+	if (!make)
+		return NULL;
+	if (shadow->rights == RIGHTS_MAX) {
+		found(shadow, "the shadow map has no room for more keys");
+		return NULL;
+	}
+	right = &shadow->right[shadow->rights++];
+	shadow->right_at[at] = (uint16_t)shadow->rights;
+	right->process = process;
+	right->key = key;
+	return right;
 }
 
 static struct qp *qp_of(struct shadow *shadow, uint32_t process, uint32_t number)
 {
-	uint32_t at = place_of(process, number, QPS_MAX);
+	uint32_t at = place_of(process, number);
+	struct qp *qp;
 
-	for (;; at = (at + 1) % QPS_MAX) {
-		struct qp *qp = &shadow->qp[at];
-
-		if (qp->used && qp->process == process && qp->number == number)
+	for (; shadow->qp_at[at]; at = (at + 1) % PLACES) {
+		qp = &shadow->qp[shadow->qp_at[at] - 1];
+		if (qp->process == process && qp->number == number)
 			return qp;
-		if (qp->used)
-			continue;
-		if (++shadow->qps > QPS_MAX / 2)
-			found(shadow, "the shadow map has no room for more queue pairs");
-		qp->used = true;
-		qp->process = process;
-		qp->number = number;
-		return qp;
 	}
+	if (shadow->qps == QPS_MAX) {
+		found(shadow, "the shadow map has no room for more queue pairs");
+		return &shadow->qp[0];
+	}
+	qp = &shadow->qp[shadow->qps++];
+	shadow->qp_at[at] = (uint16_t)shadow->qps;
+	qp->process = process;
+	qp->number = number;
+	return qp;
 }
 
 /* --- rights --------------------------------------------------------------------------------------------- */
@@ -134,8 +134,7 @@ static void region_open(struct shadow *shadow, const struct ptni_sim_event *even
 
 	if (!right)
 		return;
-	*right = (struct right){ .used = true,
-				 .state = RIGHT_VALID,
+	*right = (struct right){ .state = RIGHT_VALID,
 				 .process = event->process,
 				 .key = event->key,
 				 .access = event->access,
@@ -149,9 +148,9 @@ static void window_open(struct shadow *shadow, const struct ptni_sim_event *even
 	struct right *right = right_of(shadow, event->process, event->key, true);
 
 	if (right)
-		*right = (struct right){
-			.used = true, .window = true, .process = event->process, .key = event->key
-		};
+		*right = (struct right){ .window = true,
+					 .process = event->process,
+					 .key = event->key };
 }
 
 static void close_key(struct shadow *shadow, const struct ptni_sim_event *event)
@@ -169,8 +168,7 @@ static bool overlap(const struct right *right, uint64_t addr, uint64_t len)
 
 static bool is_held(const struct right *right)
 {
-	return right->used && right->window &&
-	       (right->state == RIGHT_VALID || right->state == RIGHT_ENDING);
+	return right->window && (right->state == RIGHT_VALID || right->state == RIGHT_ENDING);
 }
 
 /* S5 */
@@ -180,7 +178,7 @@ static void check_writers(struct shadow *shadow, const struct right *mine)
 
 	if (!(mine->access & IBV_ACCESS_REMOTE_WRITE) || shadow->options.writers_shared)
 		return;
-	for (uint32_t i = 0; i < RIGHTS_MAX; i++) {
+	for (uint32_t i = 0; i < shadow->rights; i++) {
 		const struct right *other = &shadow->right[i];
 
 		if (!is_held(other) || other == mine || other->process != mine->process ||
@@ -248,7 +246,7 @@ static void qp_ends(struct shadow *shadow, const struct ptni_sim_event *event)
 	struct qp *qp = qp_of(shadow, event->process, event->qp);
 
 	qp->broken = true;
-	for (uint32_t i = 0; event->kind == PTNI_SIM_QP_CLOSE && i < RIGHTS_MAX; i++) {
+	for (uint32_t i = 0; event->kind == PTNI_SIM_QP_CLOSE && i < shadow->rights; i++) {
 		struct right *right = &shadow->right[i];
 
 		if (is_held(right) && right->process == event->process && right->qp == event->qp)
@@ -267,9 +265,11 @@ static void connect(struct shadow *shadow, const struct ptni_sim_event *event)
 
 /* --- accesses ------------------------------------------------------------------------------------------- */
 
-static uint32_t right_needed(uint32_t opcode)
+static uint32_t right_needed(const struct ptni_sim_event *event)
 {
-	switch (opcode) {
+	if (event->kind == PTNI_SIM_WRITEBACK)
+		return IBV_ACCESS_REMOTE_ATOMIC;
+	switch (event->opcode) {
 	case IBV_WR_RDMA_READ:
 		return IBV_ACCESS_REMOTE_READ;
 	case IBV_WR_RDMA_WRITE:
@@ -280,9 +280,11 @@ static uint32_t right_needed(uint32_t opcode)
 	}
 }
 
-static const char *access_name(uint32_t opcode)
+static const char *access_name(const struct ptni_sim_event *event)
 {
-	switch (opcode) {
+	if (event->kind == PTNI_SIM_WRITEBACK)
+		return "a late write of a failed CAS";
+	switch (event->opcode) {
 	case IBV_WR_RDMA_READ:
 		return "a READ";
 	case IBV_WR_RDMA_WRITE:
@@ -310,7 +312,7 @@ static const char *objection(struct shadow *shadow, const struct ptni_sim_event 
 		return "S2: by a key that was taken back";
 	if (event->addr < right->addr || event->addr + event->len > right->addr + right->len)
 		return "S1: outside of the key's range";
-	if (!(right->access & right_needed(event->opcode)))
+	if (!(right->access & right_needed(event)))
 		return "S1: without the right";
 	if (right->qp && right->qp != event->peer_qp)
 		return "S1: over a queue pair that the window is not bound to";
@@ -349,7 +351,7 @@ static void access_slice(struct shadow *shadow, const struct ptni_sim_event *eve
 
 	shadow->accesses++;
 	if (why)
-		describe(shadow, event, access_name(event->opcode), why);
+		describe(shadow, event, access_name(event), why);
 }
 
 /* S3 */
@@ -359,7 +361,7 @@ static void access_end(struct shadow *shadow, const struct ptni_sim_event *event
 
 	if (event->status == IBV_WC_REM_ACCESS_ERR && qp->allowed && qp->access == event->number &&
 	    !objection(shadow, event, true))
-		describe(shadow, event, access_name(event->opcode), "S3: refused though allowed");
+		describe(shadow, event, access_name(event), "S3: refused though allowed");
 }
 
 void shadow_told(void *arg, const struct ptni_sim_event *event)
@@ -428,7 +430,7 @@ void shadow_close(struct shadow *shadow)
 
 void shadow_finish(struct shadow *shadow)
 {
-	for (uint32_t i = 0; i < RIGHTS_MAX; i++) {
+	for (uint32_t i = 0; i < shadow->rights; i++) {
 		const struct right *right = &shadow->right[i];
 
 		if (!is_held(right))
@@ -440,6 +442,17 @@ void shadow_finish(struct shadow *shadow)
 		      right->process, right->access, right->since_ns);
 		return;
 	}
+}
+
+bool shadow_connected(const struct shadow *shadow, uint32_t process, uint32_t peer)
+{
+	for (uint32_t i = 0; i < shadow->qps; i++) {
+		const struct qp *qp = &shadow->qp[i];
+
+		if (qp->peer_qp && !qp->broken && qp->process == process && qp->peer == peer)
+			return true;
+	}
+	return false;
 }
 
 uint32_t shadow_windows(const struct shadow *shadow)

@@ -38,6 +38,8 @@ void shadow_close(struct shadow *shadow);
 /* For ptni_sim_observe: arg is the shadow. */
 void shadow_told(void *shadow, const struct ptni_sim_event *event);
 void shadow_finish(struct shadow *shadow);
+/* Is there a queue pair between them that the first has connected and not broken? */
+bool shadow_connected(const struct shadow *shadow, uint32_t process, uint32_t peer);
 /* Windows that are valid now. */
 uint32_t shadow_windows(const struct shadow *shadow);
 uint64_t shadow_accesses(const struct shadow *shadow); /* that were judged */

@@ -185,6 +185,26 @@ static void access__beyond_what_was_given(void **state)
 	expect("S1: by the key of a whole region");
 }
 
+static void writeback__needs_the_right_of_an_atomic(void **state)
+{
+	struct ptni_sim_event event = { .kind = PTNI_SIM_WRITEBACK,
+					.process = ONE,
+					.qp = QP1,
+					.peer = NODE,
+					.peer_qp = NODE_QP1,
+					.key = WINDOW + 1,
+					.addr = BASE + 4096,
+					.len = 8 };
+
+	tell(event);
+	assert_int_equal(bed.found, 0);
+	bind(OTHER + 1, NODE_QP1, BASE, 8, READ_WRITE);
+	event.key = OTHER + 1;
+	event.addr = BASE;
+	tell(event);
+	expect("S1: without the right: a late write");
+}
+
 static void access__after_the_end(void **state)
 {
 	invalidate(WINDOW + 1, NODE_QP1, PTNI_SIM_INVALIDATE_BEGIN);
@@ -197,6 +217,15 @@ static void access__after_the_end(void **state)
 	tell((struct ptni_sim_event){ .kind = PTNI_SIM_QP_ERROR, .process = NODE, .qp = NODE_QP1 });
 	reach(ONE, IBV_WR_RDMA_READ, WINDOW + 2, BASE + 4096, 8, IBV_WC_SUCCESS);
 	expect("S2: over a queue pair");
+}
+
+static void connected__until_it_is_broken(void **state)
+{
+	assert_true(shadow_connected(bed.shadow, NODE, ONE));
+	assert_false(shadow_connected(bed.shadow, NODE, 3));
+	tell((struct ptni_sim_event){ .kind = PTNI_SIM_QP_ERROR, .process = NODE, .qp = NODE_QP1 });
+	assert_false(shadow_connected(bed.shadow, NODE, ONE));
+	assert_true(shadow_connected(bed.shadow, NODE, TWO));
 }
 
 static void access__after_a_close(void **state)
@@ -263,10 +292,11 @@ static void window__left_at_the_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(allowed__is_not_reported),    test(access__beyond_what_was_given),
-		test(access__after_the_end),       test(access__after_a_close),
-		test(refusal__of_what_is_allowed), test(window__bound_again),
-		test(writers__of_the_same_bytes),  test(window__left_at_the_end),
+		test(allowed__is_not_reported),      test(access__beyond_what_was_given),
+		test(access__after_the_end),         test(access__after_a_close),
+		test(connected__until_it_is_broken), test(writeback__needs_the_right_of_an_atomic),
+		test(refusal__of_what_is_allowed),   test(window__bound_again),
+		test(writers__of_the_same_bytes),    test(window__left_at_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

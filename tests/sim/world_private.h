@@ -41,6 +41,7 @@ struct world_life {
 	uint32_t client_number, life_number;
 	uint64_t verbs_at_open;
 	bool keeping, closing, verifier, ended, error;
+	bool dropping; /* the verifier has closed the table to drop it */
 	uint32_t workers;
 	struct world_worker worker[WORLD_WORKERS_MAX];
 };

@@ -335,6 +335,7 @@ void world_verify(struct world_worker *worker)
 		world_fail(world, "without faults, ptn_hash_info: %s (%d)", ptn_strerror(ret), ret);
 	else
 		world->result->splits = (uint32_t)info.subtables;
+	worker->life->dropping = true;
 	ptn_hash_close(worker->life->hash);
 	worker->life->hash = NULL;
 	for (int i = 0; i < VERIFY_TRIES;
