@@ -32,6 +32,7 @@ static int post(struct ptni_lane *lane, struct ptni_call *call)
 	memcpy(bytes, call->request, call->request_len_bytes);
 	if (ibv_post_send(lane->qp, &wr, &bad))
 		return -EIO;
+	((struct ptni_message *)call->request)->status++;
 	lane->sends_free &= lane->sends_free - 1;
 	lane->sends++;
 	lane->sq_used++;

@@ -59,6 +59,7 @@ static struct ptni_node_call *call_make(struct ptni_node_lane *lane, struct ptni
 	call->origin = call->lane = lane;
 	call->origin_slot = call->slot = slot;
 	call->asked_id = lane->id;
+	call->asked_before = head->status;
 	call->cookie = head->cookie;
 	call->op = head->op;
 	call->hash = hash;
@@ -257,11 +258,12 @@ static void call_handle(struct ptni_node_call *call, const struct ptni_message *
 
 /* The client lost the lane on which it had asked first. */
 static void call_repeat(struct ptni_node_call *call, struct ptni_node_lane *lane,
-			struct ptni_lane_slot *slot)
+			struct ptni_lane_slot *slot, int32_t asked_before)
 {
 	if (!call->answered && call->lane && call->lane != call->origin)
 		ptni_node_lane_recv_again(call->lane, call->slot);
 	call->asked_id = lane->id;
+	call->asked_before = asked_before;
 	call->lane = lane;
 	call->slot = slot;
 	if (call->answered)
@@ -278,6 +280,22 @@ static int arrival_check(struct ptni_node_lane *lane, const struct ptni_message 
 	if (message->session_epoch != lane->session->epoch)
 		return PTN_E_SESSION_FENCED;
 	return ptni_node_session_take_token(lane->session);
+}
+
+/* The same for every copy of a request. */
+static uint64_t request_hash(const struct ptni_message *message, uint32_t len_bytes)
+{
+	struct ptni_message head = *message;
+
+	head.status = 0;
+	return ptni_checksum(&head, sizeof(head),
+			     ptni_checksum(message + 1, len_bytes - sizeof(head), 0));
+}
+
+/* A copy that was sent earlier and arrived later: where the client waits now, we know already. */
+static bool outdated(const struct ptni_node_call *call, const struct ptni_message *message)
+{
+	return call && message->status < call->asked_before;
 }
 
 void ptni_node_call_arrived(struct ptni_node_lane *lane, struct ptni_lane_slot *slot,
@@ -304,10 +322,14 @@ void ptni_node_call_arrived(struct ptni_node_lane *lane, struct ptni_lane_slot *
 		refuse(lane, slot, ret);
 		return;
 	}
-	hash = ptni_checksum(message, len_bytes, 0);
+	hash = request_hash(message, len_bytes);
 	call = call_find(lane->worker, message, hash);
+	if (outdated(call, message)) {
+		ptni_node_lane_recv_again(lane, slot);
+		return;
+	}
 	if (call && call->asked_id != lane->id) {
-		call_repeat(call, lane, slot);
+		call_repeat(call, lane, slot, message->status);
 		return;
 	}
 	if (call && !call->answered) { /* twice on one lane: nobody repeats like that */

@@ -29,6 +29,7 @@ struct ptni_node_call {
 	struct ptni_node_lane *lane; /* where the answer goes; NULL: nowhere until asked again */
 	struct ptni_lane_slot *slot;
 	uint32_t asked_id; /* lane->id when last asked */
+	int32_t asked_before; /* times, by the client's word */
 	uint32_t cookie;
 	uint16_t op;
 	bool answered;

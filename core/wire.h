@@ -19,7 +19,7 @@
 #define PTNI_WIRE_MAGIC 0x31304e5450u /* "PTN01" */
 
 enum {
-	PTNI_WIRE_VERSION = 1,
+	PTNI_WIRE_VERSION = 2,
 	PTNI_MESSAGE_MAX = 1024, /* bytes of one lane message */
 	PTNI_CREDENTIALS_MAX = 128, /* bytes */
 	PTNI_LANES_MAX = 4, /* queue pairs of one worker to one node, the active one included */
@@ -173,7 +173,7 @@ struct ptni_message {
 	uint16_t op;
 	uint16_t len_bytes; /* of the whole message */
 	uint32_t cookie; /* counts a worker's calls; sent again on another lane it is the same call */
-	int32_t status; /* replies: 0 or a negative error code */
+	int32_t status; /* replies: 0 or a negative error code; requests: how often sent before */
 	uint32_t session_epoch; /* from the welcome; requests with another are refused */
 };
 #define PTNI_REPLY 0x8000u

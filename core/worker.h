@@ -149,7 +149,8 @@ int ptni_batch_run(struct ptni_batch *batch);
  * with keys of this lane; the keys for the spares arrive by PTNI_OP_SHADOW and are filed by tag.
  * call_start posts and returns; call_done tells (polling the worker); call_wait suspends.
  * A lane that breaks under a call: the call is repeated on the next lane with the same cookie; the
- * node answers a repeated cookie with the first answer's effect (grants are idempotent by cookie).
+ * node answers a repeated cookie with the first answer's effect (grants are idempotent by cookie). The
+ * message says how often it was sent before: an earlier copy may be on its way still, and arrive later.
  * The caller keeps `call` until it is done or cancelled. reply is a whole message of the request's
  * op, reply_len_bytes >= sizeof(struct ptni_message); status is the reply's, or -ETIMEDOUT,
  * PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN.

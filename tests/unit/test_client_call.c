@@ -16,6 +16,7 @@ struct echo {
 static struct {
 	unsigned requests, mute;
 	uint32_t cookie[4 * CALLS];
+	int32_t sent_before[4 * CALLS];
 	uint64_t value[4 * CALLS];
 } seen;
 
@@ -27,12 +28,14 @@ static void answer(struct fake_node *node, unsigned worker, unsigned lane,
 	memcpy(&reply, message, sizeof(reply));
 	assert_true(seen.requests < 4 * CALLS);
 	seen.cookie[seen.requests] = reply.head.cookie;
+	seen.sent_before[seen.requests] = reply.head.status;
 	seen.value[seen.requests++] = reply.value;
 	if (seen.mute) {
 		seen.mute--;
 		return;
 	}
 	reply.head.op |= PTNI_REPLY;
+	reply.head.status = 0;
 	reply.value += 1;
 	fake_send(node, worker, lane, &reply, sizeof(reply));
 }
@@ -114,6 +117,8 @@ static void repeated_body(struct fixture *fixture)
 	assert_int_equal(ptni_call_wait(&call), 0);
 	assert_int_equal(seen.requests, 2);
 	assert_int_equal(seen.cookie[1], seen.cookie[0]); /* the same call */
+	assert_int_equal(seen.sent_before[0], 0);
+	assert_int_equal(seen.sent_before[1], 1);
 	assert_int_equal(call.lane, !active);
 	assert_int_equal(echo_value(&call), 8);
 }

@@ -244,6 +244,31 @@ static void test_repeated_call_moves_before_its_answer(void **state)
 	bed_close(&bed);
 }
 
+/* A copy that was sent earlier but arrives later does not draw the answer to a lane that the client has given up. */
+static void test_call_is_not_answered_to_a_late_copy(void **state)
+{
+	struct ptni_message request = { .op = BED_DEFER, .cookie = 5, .status = 1 }, reply;
+	struct raw_lane *lane, *spare;
+	struct raw_client client;
+	struct bed bed;
+
+	bed_open(&bed, NULL);
+	raw_open(&client, &bed, 0);
+	lane = raw_lane_open(&client, 1, 0);
+	spare = raw_lane_open(&client, 1, 1);
+	raw_send(spare, &request, sizeof(request));
+	bed_turns(&bed);
+	request.status = 0;
+	raw_send(lane, &request, sizeof(request));
+	bed_turns(&bed);
+	assert_int_equal(bed.handled, 1);
+	bed_answer_deferred(&bed, 0);
+	assert_false(raw_take(lane, BED_DEFER | PTNI_REPLY, &reply, sizeof(reply)));
+	assert_true(raw_take(spare, BED_DEFER | PTNI_REPLY, &reply, sizeof(reply)));
+	raw_close(&client);
+	bed_close(&bed);
+}
+
 /* Its lease ended between answer and repetition: there is nothing to grant again. */
 static void test_repeated_call_of_an_ended_lease_fails(void **state)
 {
@@ -489,6 +514,7 @@ int main(void)
 		cmocka_unit_test(test_many_windows_take_several_shadows),
 		cmocka_unit_test(test_repeated_call_is_answered_once_more),
 		cmocka_unit_test(test_repeated_call_moves_before_its_answer),
+		cmocka_unit_test(test_call_is_not_answered_to_a_late_copy),
 		cmocka_unit_test(test_repeated_call_of_an_ended_lease_fails),
 		cmocka_unit_test(test_answer_after_the_session_is_dropped),
 		cmocka_unit_test(test_keys_differ_from_use_to_use),
