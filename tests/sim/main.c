@@ -21,7 +21,7 @@ static const char usage[] =
 	"  SEED             this seed, with what it found\n"
 	"  --twice N        seeds 1 to N, each twice: the same events both times\n"
 	"  --crash [all]    kill a client behind every verb of every operation\n"
-	"  --exhaustive     every schedule of small scopes\n"
+	"  --exhaustive [all] every schedule of small scopes\n"
 	"  --bugs           every planted bug must be found\n"
 	"\n"
 	"  --seconds N      of wall time (60)\n"
@@ -59,12 +59,12 @@ static int argument_take(struct arguments *args, char **argv)
 		args->options.trace = true;
 		return 1;
 	}
-	if (!strcmp(argv[0], "--exhaustive") || !strcmp(argv[0], "--bugs")) {
+	if (!strcmp(argv[0], "--bugs")) {
 		args->mode = argv[0] + 2;
 		return 1;
 	}
-	if (!strcmp(argv[0], "--crash")) {
-		args->mode = "crash";
+	if (!strcmp(argv[0], "--crash") || !strcmp(argv[0], "--exhaustive")) {
+		args->mode = argv[0] + 2;
 		args->all = argv[1] && !strcmp(argv[1], "all");
 		return 1 + args->all;
 	}
@@ -101,7 +101,7 @@ static int run(const struct arguments *args)
 	if (!strcmp(args->mode, "crash"))
 		return mode_crash(&args->options, args->all);
 	if (!strcmp(args->mode, "exhaustive"))
-		return mode_exhaustive(&args->options);
+		return mode_exhaustive(args->all);
 	return mode_bugs(&args->options);
 }
 

@@ -20,8 +20,8 @@ int mode_seed(const struct mode_options *options, uint64_t seed);
 int mode_twice(const struct mode_options *options, uint64_t first, uint64_t count);
 /* Every operation, killed behind each of its verbs. */
 int mode_crash(const struct mode_options *options, bool all);
-/* All schedules of tiny scopes. */
-int mode_exhaustive(const struct mode_options *options);
+/* All schedules of small scopes: the short ones, or all. Does not return when all is well. */
+int mode_exhaustive(bool all);
 /* Every planted bug must be found. */
 int mode_bugs(const struct mode_options *options);
 
