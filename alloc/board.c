@@ -13,41 +13,53 @@
 
 /* --- frees ------------------------------------------------------------------------------------ */
 
-/* A view with entries in its ring, made busy; NULL: none. */
-static struct ptni_view *pending_pick(struct ptni_alloc_state *state, struct ptni_space *space)
+/* The first view from *next on, made busy; NULL: none is left. */
+static struct ptni_view *view_pick(struct ptni_alloc_state *state, struct ptni_space *space,
+				   unsigned *next)
 {
 	struct ptni_view *view = NULL;
 
 	pthread_mutex_lock(&state->lock);
-	for (unsigned i = 0; i < PTNI_WORKERS_MAX && !view; i++) {
-		view = atomic_load_explicit(&space->view[i], memory_order_relaxed);
-		if (view && !ptni_frees_pending(view))
-			view = NULL;
-	}
+	while (*next < PTNI_WORKERS_MAX && !view)
+		view = atomic_load_explicit(&space->view[(*next)++], memory_order_relaxed);
 	if (view)
 		view->keeper_busy = true;
 	pthread_mutex_unlock(&state->lock);
 	return view;
 }
 
-/* 0 when the rings are empty and nothing taken from them is under way. */
+/*
+ * Send what waits in the ring now. What is pushed meanwhile is the next report's: chasing it, a busy worker's
+ * ring would never be found empty and the session would be fenced for its silence. What a worker has taken is
+ * under way in an operation of its own, whose end the report waits for.
+ */
+static int ring_send(struct ptn_worker *keeper, struct ptni_view *view)
+{
+	uint32_t end = atomic_load_explicit(&view->frees.tail, memory_order_acquire);
+	int ret = 0;
+
+	while (!ret && (int32_t)(end - atomic_load(&view->frees.head)) > 0) {
+		struct ptni_op op;
+
+		ret = ptni_op_begin(keeper, &op);
+		if (ret)
+			return ret;
+		ret = ptni_frees_flush(&op, view);
+		ptni_op_end(&op);
+	}
+	return ret;
+}
+
+/* 0: what was in the rings is sent, or taken by operations that run. */
 static int frees_send(struct ptni_alloc_state *state, struct ptn_worker *keeper,
 		      struct ptni_space *space)
 {
 	struct ptni_view *view;
+	unsigned next = 0;
 	int ret = 0;
 
-	while (!ret && (view = pending_pick(state, space))) {
-		uint32_t head = atomic_load(&view->frees.head);
-		struct ptni_op op;
-
-		ret = ptni_op_begin(keeper, &op);
-		if (!ret) {
-			ret = ptni_frees_flush(&op, view);
-			ptni_op_end(&op);
-		}
-		if (!ret && head == atomic_load(&view->frees.head))
-			ret = -EAGAIN; /* its worker is at it */
+	while (!ret && (view = view_pick(state, space, &next))) {
+		ret = ring_send(keeper, view);
 		pthread_mutex_lock(&state->lock);
 		view->keeper_busy = false;
 		pthread_mutex_unlock(&state->lock);

@@ -10,7 +10,8 @@
  *    addition never carries.
  * 2. Before a session reports an epoch, the bits of everything that it unlinked in operations which that
  *    report waits for have been set: entries are in the ring when the operation ends, the keeper's hook
- *    empties the rings and refuses the report while a taker has FAAs under way. An adopter relies on it.
+ *    sends all that it finds there, and the report waits for the operations in which workers do the same
+ *    (core/epoch.c, the second wait). An adopter relies on it.
  * 3. The owner does not promote a slab between seeing bits and knowing that they are cleared
  *    (PTNI_HELD_CLEAR); seeing a bit of a block in limbo again changes nothing.
  *
