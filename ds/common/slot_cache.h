@@ -13,7 +13,8 @@
  * bits of a second hash, with tag, fingerprint and set about 100 bits that two keys would have to share by chance.
  *
  * Heat counts how often the slot was found changed, less how often not. A hot entry's block is not
- * read speculatively: the slot is read first, then the block that it names now.
+ * read speculatively, nor does a CAS go by it: the slot is read first, then what it names now is read or
+ * replaced. A CAS in vain costs two round trips more, and the card's time for the word, of which it has little.
  *
  * Epochs are kept modulo 2^28; the cache empties itself whenever the epoch's upper part changes (at
  * 5 ms an epoch every four days), so no entry is older than half of that range. Not thread safe.
@@ -28,7 +29,7 @@
 enum {
 	PTNI_CACHE_WAYS = 4,
 	PTNI_CACHE_HEAT_MAX = 15,
-	PTNI_CACHE_HOT = 8, /* from here on no speculation */
+	PTNI_CACHE_HOT = 8, /* from here on no speculation, no blind CAS */
 	PTNI_CACHE_EPOCH_BITS = 28,
 	PTNI_CACHE_ERA_SHIFT = 26,
 	PTNI_CACHE_NODES = 64,

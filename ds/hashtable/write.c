@@ -151,7 +151,7 @@ bool ptni_hash_blind(struct ptni_hash_op *op, struct ptni_found *found)
 	struct ptni_slot_hint hint;
 
 	if (!ptni_slot_cache_find(cache, op->code, op->epoch, &hint) ||
-	    !ptni_slot_blind_ok(hint.word, hint.epoch, op->epoch) ||
+	    hint.heat >= PTNI_CACHE_HOT || !ptni_slot_blind_ok(hint.word, hint.epoch, op->epoch) ||
 	    hint.index >= ptni_subtable_words(op->hash->groups) ||
 	    (!ptni_slot_cache_is(cache, op->code, ptni_hash_second(op)) &&
 	     !ptni_planted(PTNI_BUG_WRITE_KEYLESS)))
