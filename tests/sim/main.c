@@ -21,6 +21,7 @@ static const char usage[] =
 	"  SEED             this seed, with what it found\n"
 	"  --twice N        seeds 1 to N, each twice: the same events both times\n"
 	"  --crash [all]    kill a client behind every verb of every operation\n"
+	"  --crash-point N  one of these, by the number that a failure names\n"
 	"  --exhaustive [all] every schedule of small scopes\n"
 	"  --bugs           every planted bug must be found\n"
 	"\n"
@@ -78,6 +79,9 @@ static int argument_take(struct arguments *args, char **argv)
 	if (!strcmp(argv[0], "--twice")) {
 		args->mode = "twice";
 		args->number = number;
+	} else if (!strcmp(argv[0], "--crash-point")) {
+		args->mode = "crash-point";
+		args->number = number;
 	} else if (!strcmp(argv[0], "--seconds")) {
 		args->options.seconds = number;
 	} else if (!strcmp(argv[0], "--jobs")) {
@@ -100,6 +104,8 @@ static int run(const struct arguments *args)
 		return mode_twice(&args->options, args->first, args->number);
 	if (!strcmp(args->mode, "crash"))
 		return mode_crash(&args->options, args->all);
+	if (!strcmp(args->mode, "crash-point"))
+		return mode_crash_point(&args->options, args->number);
 	if (!strcmp(args->mode, "exhaustive"))
 		return mode_exhaustive(args->all);
 	return mode_bugs(&args->options);

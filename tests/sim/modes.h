@@ -20,6 +20,8 @@ int mode_seed(const struct mode_options *options, uint64_t seed);
 int mode_twice(const struct mode_options *options, uint64_t first, uint64_t count);
 /* Every operation, killed behind each of its verbs. */
 int mode_crash(const struct mode_options *options, bool all);
+/* One point of it, in this process, by the number that a failure names. */
+int mode_crash_point(const struct mode_options *options, uint64_t item);
 /* All schedules of small scopes: the short ones, or all. Does not return when all is well. */
 int mode_exhaustive(bool all);
 /* Every planted bug must be found. */
