@@ -22,6 +22,10 @@ usage: ./do COMMAND
            process, show throughput and latency                     (about 2 minutes)
   test     build plainly, with the address and undefined-behaviour sanitizers and
            with the thread sanitizer, run every test                (about 10 minutes)
+  sim      simulated worlds with faults, from fresh seeds, for a minute; or
+           sim SEED       one seed again          sim --crash       every death
+           sim --bugs     planted bugs are found  sim --exhaustive  small scopes
+           sim --help     everything else
   build    build the library and the programs into $build/
   format   format the C files with clang-format 14
   clean    remove what the other commands built
@@ -115,7 +119,7 @@ suite() {
 }
 
 do_test() {
-	# The tables' own suite, ds, has one thread only: nothing for the thread sanitizer.
+	# The tables' own suite, ds, and the simulator have one thread only: nothing for the thread sanitizer.
 	local start=$SECONDS threaded='unit|nic|mt|ycsb'
 	packages_need "${packages_build[@]}" "${packages_test[@]}"
 	say "Building plainly (1 of 3)"
@@ -123,7 +127,7 @@ do_test() {
 	suite "$build" "the plain build" -j "$jobs"
 	say "Building with the address and undefined-behaviour sanitizers (2 of 3)"
 	build_in "$build-address" address ON
-	suite "$build-address" "for memory errors and undefined behaviour" -L "^($threaded|ds)\$" -j "$jobs"
+	suite "$build-address" "for memory errors and undefined behaviour" -L "^($threaded|ds|sim)\$" -j "$jobs"
 	say "Building with the thread sanitizer (3 of 3)"
 	build_in "$build-thread" thread ON
 	suite "$build-thread" "for data races" -L "^($threaded)\$" -j "$jobs"
@@ -176,6 +180,13 @@ do_ycsb() {
 	say "YCSB's full output is in $results/; more: $build/ycsb/patronus-ycsb --help"
 }
 
+do_sim() {
+	packages_need "${packages_build[@]}" "${packages_test[@]}"
+	say "Building into $build/"
+	build_in "$build" none ON patronus-sim
+	"$build"/tests/sim/patronus-sim --jobs "$jobs" "$@"
+}
+
 do_format() {
 	local program
 	program=$(command -v clang-format-14 || command -v clang-format) ||
@@ -191,6 +202,10 @@ do_clean() {
 }
 
 case ${1:-} in
+sim)
+	shift
+	do_sim "$@"
+	;;
 build | ycsb | test | format | clean)
 	command=$1
 	shift
