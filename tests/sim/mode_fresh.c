@@ -27,11 +27,17 @@ static void say_failure(uint64_t seed, const struct world_result *result)
 static void say_sum(const struct runner_sum *sum)
 {
 	printf("%llu worlds in %.1f s (%.0f a minute): %llu events, %llu operations, "
-	       "%llu clients killed, %llu lives, %llu errors told to callers\n",
+	       "%llu tables grew\n",
 	       (unsigned long long)sum->runs, sum->seconds, (double)sum->runs * 60 / sum->seconds,
 	       (unsigned long long)sum->events, (unsigned long long)sum->ops,
+	       (unsigned long long)sum->grown);
+	printf("%llu clients killed, %llu lives, %llu sessions fenced, %llu lanes broken (%llu switches "
+	       "to a spare), %llu refusals by nodes, %llu errors told to callers, %llu of them unknown "
+	       "outcomes\n",
 	       (unsigned long long)sum->kills, (unsigned long long)sum->lives,
-	       (unsigned long long)sum->errors);
+	       (unsigned long long)sum->fences, (unsigned long long)sum->lane_breaks,
+	       (unsigned long long)sum->lane_recoveries, (unsigned long long)sum->refusals,
+	       (unsigned long long)sum->errors, (unsigned long long)sum->unknown);
 }
 
 int mode_fresh(const struct mode_options *options)

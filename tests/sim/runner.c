@@ -113,6 +113,12 @@ static void took(struct state *state, uint64_t item, const struct world_result *
 	sum->kills += result->kills;
 	sum->lives += result->lives;
 	sum->errors += result->errors;
+	sum->fences += result->fences;
+	sum->refusals += result->refusals;
+	sum->lane_breaks += result->lane_breaks;
+	sum->lane_recoveries += result->lane_recoveries;
+	sum->unknown += result->unknown;
+	sum->grown += result->splits > 1;
 	if (result->failed && !sum->failed) {
 		sum->failed = true;
 		sum->failed_item = item;

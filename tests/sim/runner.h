@@ -22,6 +22,7 @@ struct runner {
 
 struct runner_sum {
 	uint64_t runs, events, ops, kills, lives, errors;
+	uint64_t fences, refusals, lane_breaks, lane_recoveries, unknown, grown;
 	uint64_t failed_item; /* the first, if `failed` */
 	bool failed;
 	struct world_result failure;

@@ -207,6 +207,18 @@ static bool nodes_empty(struct world *world)
 	return true;
 }
 
+static void nodes_count(struct world *world)
+{
+	for (unsigned i = 0; i < world->config.nodes; i++) {
+		struct ptn_node_info info;
+
+		if (!world->node[i].node || ptn_node_info(world->node[i].node, &info))
+			continue;
+		world->result->fences += info.fences;
+		world->result->refusals += info.refusals;
+	}
+}
+
 static bool nodes_closed(struct world *world)
 {
 	bool closed = true;
@@ -308,6 +320,7 @@ static void course(struct world *world)
 	world->phase = WORLD_CLOSE;
 	if (!run_until(world, nodes_empty, CLOSE_MAX_NS))
 		say_what_is_held(world);
+	nodes_count(world);
 	if (!world_failed(world) && !run_until(world, nodes_closed, CLOSE_MAX_NS))
 		world_fail(world, "a node does not close");
 }

@@ -70,6 +70,7 @@ struct world;
 struct world_config {
 	struct ptni_sim_config sim; /* seed, timing, faults, limits */
 	uint32_t nodes, clients, workers, ops; /* ops of each worker */
+	bool one_worker; /* the tasks of a client share one of the library's workers, as its fibers do */
 	uint32_t keys; /* numbers 0 .. keys - 1 */
 	uint32_t hot; /* the first so many get most of the operations */
 	uint32_t preset; /* the first so many keys are there before */
@@ -102,6 +103,8 @@ struct world_result {
 	uint64_t verbs[WORLD_CLIENTS_MAX]; /* of each client's first life, since it opened the table */
 	uint32_t kills, lives, errors;
 	uint32_t splits; /* subtables at the end */
+	/* what happened inside of those who lived to tell */
+	uint64_t fences, refusals, lane_breaks, lane_recoveries, unknown;
 };
 
 /* Everything by seed ("swarm"): each fault is on or off, and how often. */

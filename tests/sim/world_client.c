@@ -90,18 +90,26 @@ static bool session_over(int ret)
 	       ret != PTN_E_QUOTA;
 }
 
+/* Of the library's. */
+static unsigned own_workers(const struct world_life *life)
+{
+	return life->world->config.one_worker ? 1 : life->workers;
+}
+
 /* The first worker opens the table for all; in the first life of all it puts what is there before. */
 static int workers_open(struct world_life *life)
 {
 	int ret = 0;
 
-	for (unsigned i = 0; i < life->workers && !ret; i++)
+	for (unsigned i = 0; i < own_workers(life) && !ret; i++)
 		for (int try = 0;
 		     again(life, "worker",
 			   ret = ptn_worker_open(life->client, &life->worker[i].worker), try);
 		     try++)
 			if (session_over(ret))
 				return ret;
+	for (unsigned i = own_workers(life); i < life->workers; i++)
+		life->worker[i].worker = life->worker[0].worker;
 	for (int try = 0;
 	     !ret && again(life, "table", ret = table_open(life, life->worker[0].worker), try);
 	     try++) {
@@ -114,6 +122,20 @@ static int workers_open(struct world_life *life)
 
 /* ---- closing */
 
+static void worker_close(struct world_life *life, struct world_worker *worker)
+{
+	struct world_result *result = life->world->result;
+	struct ptn_counters counters;
+
+	if (worker->worker) {
+		ptn_worker_counters(worker->worker, &counters);
+		result->lane_breaks += counters.lane_breaks;
+		result->lane_recoveries += counters.lane_recoveries;
+	}
+	ptn_worker_close(worker->worker);
+	worker->worker = NULL;
+}
+
 static void close_all(struct world_life *life)
 {
 	int ret;
@@ -122,10 +144,8 @@ static void close_all(struct world_life *life)
 	ptn_hash_close(life->hash);
 	life->hash = NULL;
 	life->stage = "closing workers";
-	for (unsigned i = 0; i < life->workers; i++) {
-		ptn_worker_close(life->worker[i].worker);
-		life->worker[i].worker = NULL;
-	}
+	for (unsigned i = 0; i < own_workers(life); i++)
+		worker_close(life, &life->worker[i]);
 	life->stage = "waiting for the keeper";
 	life->keeping = false;
 	while (life->keeper_task && !ptni_sim_task_ended(life->keeper_task))

@@ -85,12 +85,12 @@ static void faults_draw(struct ptni_rng *rng, struct ptni_sim_faults *faults)
 		.overtake_one_in = PICK(rng, 0, 3, 20),
 		.writeback_one_in = PICK(rng, 0, 0, 2, 10),
 		.writeback_ns = PICK(rng, 200, 3000),
-		.refuse_one_in = PICK(rng, 0, 0, 0, 100, 1000),
-		.transport_one_in = PICK(rng, 0, 0, 0, 100, 1000),
+		.refuse_one_in = PICK(rng, 0, 0, 0, 40, 200, 1000),
+		.transport_one_in = PICK(rng, 0, 0, 0, 30, 100, 1000),
 		.ghost_ns = PICK(rng, 0, 2000, 50000, 500000),
-		.bind_one_in = PICK(rng, 0, 0, 0, 30, 300),
-		.window_one_in = PICK(rng, 0, 0, 0, 20),
-		.post_one_in = PICK(rng, 0, 0, 0, 300),
+		.bind_one_in = PICK(rng, 0, 0, 0, 10, 50, 300),
+		.window_one_in = PICK(rng, 0, 0, 0, 5, 30),
+		.post_one_in = PICK(rng, 0, 0, 0, 50, 300),
 		.channel_ns = PICK(rng, 0, 5000, 50000, 500000),
 		.turn_ns = PICK(rng, 0, 500, 5000),
 		.stall_one_in = PICK(rng, 0, 0, 100, 1000),
@@ -135,6 +135,7 @@ void world_config_draw(uint64_t seed, struct world_config *config)
 	config->nodes = PICK(&rng, 1, 1, 1, 2);
 	config->clients = PICK(&rng, 2, 2, 3, 4);
 	config->workers = PICK(&rng, 1, 1, 2);
+	config->one_worker = half(&rng);
 	config->ops = PICK(&rng, 8, 20, 40, 80);
 	config->keys = PICK(&rng, 4, 16, 64, 128);
 	config->hot = PICK(&rng, 0, 1, 2, 4);

@@ -95,6 +95,7 @@ static bool judge(struct world_worker *worker, const char *what, uint32_t key, i
 	if (!ret || ret == -ENOENT || ret == -EEXIST)
 		return true;
 	life->world->result->errors++;
+	life->world->result->unknown += ret == PTN_E_OUTCOME_UNKNOWN;
 	ptni_sim_note(life->world->sim, (uint64_t)(int64_t)ret);
 	if (impossible(ret)) {
 		ptn_worker_cause(worker->worker, &cause);
