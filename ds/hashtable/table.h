@@ -76,7 +76,8 @@
  *   CAS piece pointer                an empty piece                         nobody needs to
  *
  *  H10 The number of blocks that a death can leave behind until their chunk's owner ends too is bounded:
- *      two for a write (old, new), three for a split (parent, two children), one piece.
+ *      two for a write (old, new; each key of a multi-update is a write), three for a split (parent, two
+ *      children), one piece.
  *
  * Protection
  *  H11 Words of the table are only changed by CAS and FAA, blocks only written before a word points at them;
