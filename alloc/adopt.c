@@ -12,6 +12,8 @@
  * become free: a late bit cannot hit the next user of a block. A slab in which the scan found nothing
  * unreachable has nothing to wait for. One that waits asks for the epoch: nobody else may need it.
  *
+ * A worker's own sparse slabs go the same way to be emptied (compact.c); their live blocks are moved.
+ *
  * The adopter dies at any point: the chunk is an orphan again and the next adopter begins anew.
  * Nothing of the scan is kept in remote memory.
  */
@@ -34,8 +36,9 @@ static bool known_free(const struct ptni_owned_slab *slab, uint32_t index)
 	return bits >> index % 64 & 1;
 }
 
-static int prefix_read(struct ptni_op *op, struct ptni_space *space, uint64_t addr, void *prefix,
-		       uint32_t len_bytes)
+/* Not inlined: a batch is long, and the table's code that is called next needs the stack. */
+__attribute__((noinline)) static int prefix_read(struct ptni_op *op, struct ptni_space *space,
+						 uint64_t addr, void *prefix, uint32_t len_bytes)
 {
 	const struct ptni_window *window;
 	struct ptni_batch batch;
@@ -46,6 +49,18 @@ static int prefix_read(struct ptni_op *op, struct ptni_space *space, uint64_t ad
 	ptni_batch_init(&batch, op, space->node);
 	ptni_batch_read(&batch, window, addr, prefix, len_bytes);
 	return ptni_batch_run(&batch);
+}
+
+/* A block that cannot be moved stays, and its chunk is not chosen again. */
+static void block_move(struct ptni_view *view, struct ptni_op *op, struct ptni_owned_slab *slab,
+		       uint64_t addr, const void *prefix, uint32_t len_bytes)
+{
+	struct ptni_space *space = view->space;
+	ptni_block_move_fn move = atomic_load_explicit(&space->move, memory_order_acquire);
+
+	if (!move || move(atomic_load_explicit(&space->live_arg, memory_order_relaxed), op, addr,
+			  slab->chunk->block_class, prefix, len_bytes))
+		slab->chunk->stuck = true;
 }
 
 /* Ask about one block in an operation of its own: the table's code may need the whole buffer. */
@@ -67,6 +82,8 @@ static int block_ask(struct ptni_view *view, struct ptni_heap *heap, struct ptni
 	if (!ret)
 		ret = live(atomic_load_explicit(&space->live_arg, memory_order_relaxed), &op, addr,
 			   slab->chunk->block_class, prefix, len);
+	if (ret > 0 && slab->evict)
+		block_move(view, &op, slab, addr, prefix, len);
 	ptni_op_end(&op);
 	return ret;
 }
@@ -83,7 +100,9 @@ static int slab_scan(struct ptni_view *view, struct ptni_heap *heap, struct ptni
 
 		ret = 1;
 		if (!known_free(slab, index)) {
-			budget--;
+			uint32_t cost = slab->evict ? PTNI_MOVE_COST : 1;
+
+			budget -= budget < cost ? budget : cost;
 			ret = block_ask(view, heap, slab, index);
 		}
 		if (ret < 0)
@@ -136,7 +155,9 @@ static struct ptni_owned_slab *slab_pick(struct ptni_view *view, struct ptni_hea
 	ptni_view_epochs(view, &epochs);
 	if (grace && slab_ready(grace, epochs.horizon))
 		return grace;
-	if (grace && !scan)
+	if (scan && scan->evict && epochs.horizon <= scan->evict_tag)
+		scan = NULL;
+	if (heap->held && !scan)
 		ptni_client_want_epoch(view->client, view->space->node,
 				       ptni_heap_limbo_bytes(heap) + 1);
 	return scan;

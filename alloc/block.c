@@ -16,7 +16,8 @@ enum {
 	LOOK_AHEAD_BYTES = 128 << 10,
 	LOOK_AHEAD_SLABS = 4,
 	ORPHANS_AT_ONCE = 4,
-	TEND_BLOCKS = 16, /* of another class that are asked about */
+	TEND_BLOCKS = 32, /* that are asked about; moving one counts for PTNI_MOVE_COST */
+	TEND_SLABS = 8, /* that are emptied at a time */
 };
 
 void ptni_view_epochs(const struct ptni_view *view, struct ptni_epochs *epochs_out)
@@ -75,23 +76,43 @@ static void orphans_ask(struct ptni_view *view, unsigned block_class)
 			break;
 }
 
+static struct ptni_heap *next_heap(struct ptni_view *view, unsigned *turn, bool held)
+{
+	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++) {
+		struct ptni_heap *heap;
+
+		*turn = (*turn + 1) % PTNI_BLOCK_CLASSES;
+		heap = view->heap[*turn];
+		if (heap && (heap->held || !held))
+			return heap;
+	}
+	return NULL;
+}
+
 /*
  * The classes take turns to be looked after, so that what one of them was used for once, or adopted, does not
- * lie about because nobody takes blocks of it any more.
+ * lie about because nobody takes blocks of it any more. Moving a block may need memory and retire others: not
+ * again from in there.
  */
 static void tend(struct ptni_view *view)
 {
-	struct ptni_heap *heap = NULL;
+	struct ptni_heap *heap;
 
-	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES && !heap; i++) {
-		view->tended = (view->tended + 1) % PTNI_BLOCK_CLASSES;
-		heap = view->heap[view->tended];
+	if (view->tending || view->scanning)
+		return;
+	view->tending = true;
+	heap = next_heap(view, &view->tended, false);
+	if (heap) {
+		ptni_view_maintain(view, heap);
+		if (!heap->held && !heap->wanted && heap->chunk_count)
+			ptni_chunk_leave(view, heap);
+		else if (!heap->held)
+			(void)ptni_compact_begin(view, heap, TEND_SLABS);
 	}
-	ptni_view_maintain(view, heap);
-	if (heap->held)
+	heap = next_heap(view, &view->asked, true);
+	if (heap)
 		(void)ptni_adopt_step(view, heap, TEND_BLOCKS);
-	else if (!heap->wanted && heap->chunk_count)
-		ptni_chunk_leave(view, heap);
+	view->tending = false;
 }
 
 /* After a word was loaded: what keeps the heap from running dry. Errors show when it does. */
@@ -265,8 +286,6 @@ static void retire_own(struct ptni_view *view, struct ptni_heap *heap, struct pt
 		return;
 	}
 	view->garbage_bytes += heap->block_bytes;
-	if (++view->retires >= PTNI_MAINTAIN_RETIRES)
-		ptni_view_maintain(view, heap);
 }
 
 void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t addr,
@@ -293,6 +312,12 @@ void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t ad
 		retire_own(view, view->heap[block_class], *slab, index);
 	else
 		ptni_frees_push(op, view, base + index / 64 * sizeof(uint64_t), index % 64);
+	if (++view->retires >= PTNI_MAINTAIN_RETIRES) {
+		if (view->heap[block_class])
+			ptni_view_maintain(view, view->heap[block_class]);
+		view->retires = 0;
+		tend(view);
+	}
 }
 
 /* --- looking at it ------------------------------------------------------------------------------ */

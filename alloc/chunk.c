@@ -214,6 +214,7 @@ void ptni_chunk_leave(struct ptni_view *view, struct ptni_heap *heap)
 {
 	if (view->pinned)
 		return;
+	ptni_compact_cancel(heap);
 	ptni_heap_park(heap);
 	(void)leave_some(view, heap, true);
 }
@@ -253,8 +254,10 @@ void ptni_chunk_leave_all(struct ptni_view *view)
 		if (view->heap[i])
 			ptni_view_maintain(view, view->heap[i]);
 	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
-		if (view->heap[i])
+		if (view->heap[i]) {
+			ptni_compact_cancel(view->heap[i]);
 			ptni_heap_park(view->heap[i]);
+		}
 	do
 		if (ptni_chunk_return_wait(view))
 			return;
@@ -290,7 +293,7 @@ bool ptni_chunk_asked(const struct ptni_view *view, const struct ptni_heap *heap
 static bool asking_about(const struct ptni_view *view)
 {
 	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
-		if (view->heap[i] && view->heap[i]->held)
+		if (view->heap[i] && view->heap[i]->held > view->heap[i]->evicting)
 			return true;
 	return false;
 }

@@ -48,6 +48,7 @@ static void chunks_gather(struct ptni_closing *closing, struct ptni_heap *heap, 
 
 	if (!heap)
 		return;
+	ptni_compact_cancel(heap);
 	ptni_heap_park(heap);
 	cds_list_for_each_entry_safe(chunk, next,
 				     what == GATHER_EMPTY ? &heap->empty : &heap->chunks, link) {

@@ -162,6 +162,7 @@ static void slab_leave(struct ptni_heap *heap, struct ptni_owned_slab *slab)
 	if (heap->sweep_left > heap->slabs)
 		heap->sweep_left = heap->slabs;
 	heap->held -= slab->held != 0;
+	heap->evicting -= slab->evict;
 	heap->blocks -= heap->layout.blocks;
 	heap->blocks_free -= slab->free_count;
 	heap->blocks_limbo -= slab->limbo_count[PTNI_OLD] + slab->limbo_count[PTNI_YOUNG];
@@ -325,11 +326,31 @@ void ptni_slab_hold(struct ptni_heap *heap, struct ptni_owned_slab *slab, enum p
 {
 	uint8_t held = (uint8_t)(on ? slab->held | why : slab->held & ~why);
 
-	if (slab->held & ~held & PTNI_HELD_SCAN)
+	if (slab->held & ~held & PTNI_HELD_SCAN) {
 		cds_list_del(&slab->scan_link);
+		heap->evicting -= slab->evict;
+		slab->evict = false;
+	}
 	heap->held = heap->held + (held != 0) - (slab->held != 0);
 	slab->held = held;
 	slab_place(heap, slab);
+}
+
+void ptni_heap_evict(struct ptni_heap *heap, struct ptni_owned_chunk *chunk, uint64_t tag)
+{
+	for (uint32_t i = 0; i < chunk->slabs; i++) {
+		struct ptni_owned_slab *slab = chunk->slab[i];
+
+		if (slab == heap->current)
+			ptni_heap_park(heap);
+		slab->evict = true;
+		heap->evicting++;
+		slab->evict_tag = tag;
+		slab->scanned = 0;
+		slab->scan_tag = 0;
+		cds_list_add_tail(&slab->scan_link, &heap->scan);
+		ptni_slab_hold(heap, slab, PTNI_HELD_SCAN, true);
+	}
 }
 
 void ptni_slab_scanned(struct ptni_heap *heap, struct ptni_owned_slab *slab)

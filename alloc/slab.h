@@ -45,6 +45,8 @@ struct ptni_owned_slab {
 	uint8_t held; /* why it is neither promoted nor allocated from: PTNI_HELD_* */
 	uint32_t scanned; /* blocks that the adopter has asked about */
 	uint64_t scan_tag; /* when the last of them was */
+	uint64_t evict_tag; /* nothing that was handed out before is still to be published when H is greater */
+	bool evict; /* not adopted, but to be emptied: live blocks are moved */
 	struct cds_list_head partial_link, limbo_link, all_link, scan_link;
 	uint64_t bits[];
 };
@@ -67,6 +69,7 @@ struct ptni_owned_chunk {
 	uint16_t slabs;
 	uint16_t slabs_free; /* of which every block is free */
 	bool empty; /* in the empty list */
+	bool stuck; /* not to be emptied: blocks of it stay, or are in doubt */
 	bool left; /* its space is closed: it was given back */
 	bool told; /* adopted, and what its slabs' heads say was not read yet */
 	struct ptni_owned_slab *slab[];
@@ -92,6 +95,7 @@ struct ptni_heap {
 	uint32_t empty_low; /* least empty_count since low_ns */
 	uint64_t low_ns;
 	uint32_t held; /* slabs that are held */
+	uint32_t evicting; /* of them: own ones, to be emptied */
 	bool wanted; /* its worker takes blocks of this class, and did not only adopt some */
 };
 
@@ -130,6 +134,8 @@ void ptni_slab_collect(struct ptni_heap *heap, struct ptni_owned_slab *slab, uin
 		       uint64_t bits, uint64_t tag);
 void ptni_slab_hold(struct ptni_heap *heap, struct ptni_owned_slab *slab, enum ptni_held why,
 		    bool on);
+/* Hold the chunk's slabs to be scanned like adopted ones, and emptied. None of them is held. */
+void ptni_heap_evict(struct ptni_heap *heap, struct ptni_owned_chunk *chunk, uint64_t tag);
 /* All blocks of an adopted slab were asked about. */
 void ptni_slab_scanned(struct ptni_heap *heap, struct ptni_owned_slab *slab);
 /* What is known of a slab that is neither held nor current: ptni_slab_told_words() of them (wire.h). */

@@ -100,11 +100,14 @@ int ptni_block_alloc(struct ptni_op *op, struct ptni_space *space, size_t len_by
 /* Give back a block that was never published, at once re-usable. Same worker. */
 void ptni_block_cancel(struct ptni_op *op, struct ptni_space *space,
 		       const struct ptni_block *block);
+/* Nobody knows whether a word points at the block, or will: it stays until its chunk is adopted. Same worker. */
+void ptni_block_lose(struct ptni_op *op, struct ptni_space *space, const struct ptni_block *block);
 /*
  * The caller's CAS has unlinked the block (exactly one caller per block: the winner of that CAS).
  * Re-used after the grace period by the chunk's owner. Own blocks: local. Others': a bit of the chunk's
  * free words by FAA, gathered: waits for one round trip in every PTNI_FREES_BATCH-th call, or is done by
- * the keeper before the session's next epoch report. Never fails.
+ * the keeper before the session's next epoch report. Every so often some of the work of keeping memory in order
+ * (compact.c, adopt.c) is done here too. Never fails.
  */
 enum {
 	PTNI_FREES_BATCH = 64
@@ -119,10 +122,17 @@ typedef int (*ptni_block_live_fn)(void *arg, struct ptni_op *op, uint64_t addr,
 				  unsigned block_class, const void *prefix,
 				  size_t prefix_len_bytes);
 void ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void *arg);
+/* Who moves a block that is live out of a sparse chunk of this worker's own, so that the chunk can go back;
+ * gets the same arg. Publishes a copy in its place and retires it. 0: done, or somebody else has unlinked it
+ * meanwhile; < 0: it stays where it is. */
+typedef int (*ptni_block_move_fn)(void *arg, struct ptni_op *op, uint64_t addr,
+				  unsigned block_class, const void *prefix,
+				  size_t prefix_len_bytes);
+void ptni_space_set_move(struct ptni_space *space, ptni_block_move_fn move);
 
 /*
- * Give back what this worker does not need: collect what others freed, finish adoptions, return every empty
- * chunk. As far as the horizon allows; not inside an operation (one that runs holds the horizon back).
+ * Give back what this worker does not need: collect what others freed, finish adoptions, empty sparse chunks, return
+ * every empty chunk. As far as the horizon allows; not inside an operation (one that runs holds the horizon back).
  */
 int ptni_space_trim(struct ptn_worker *worker, struct ptni_space *space);
 

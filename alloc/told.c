@@ -121,8 +121,10 @@ int ptni_tell_all(struct ptni_tell *tell, struct ptni_view *view)
 
 /* --- listening ---------------------------------------------------------------------------------- */
 
-static int heads_read(struct ptni_op *op, struct ptni_view *view, const struct ptni_heap *heap,
-		      const struct ptni_owned_chunk *chunk, uint64_t *told)
+__attribute__((noinline)) static int heads_read(struct ptni_op *op, struct ptni_view *view,
+						const struct ptni_heap *heap,
+						const struct ptni_owned_chunk *chunk,
+						uint64_t *told)
 {
 	uint32_t words = ptni_slab_words(&heap->layout), n = ptni_slab_told_words(&heap->layout);
 	const struct ptni_window *window;

@@ -15,6 +15,7 @@ static int heap_trim(struct ptni_view *view, struct ptni_heap *heap)
 	do
 		ret = ptni_sweep_step(view, heap, true);
 	while (ret > 0);
+	(void)ptni_compact_begin(view, heap, UINT32_MAX);
 	while (!ret && heap->held && (ret = ptni_adopt_step(view, heap, heap->layout.blocks)) > 0)
 		ret = 0;
 	ptni_view_epochs(view, &epochs);

@@ -35,6 +35,7 @@ enum {
 	PTNI_SWEEP_STEP = 32, /* slabs whose free words are read in one batch */
 	PTNI_PROMOTE_STEP = 64, /* slabs */
 	PTNI_MAINTAIN_RETIRES = 64,
+	PTNI_MOVE_COST = 4,
 };
 /* Chunks that were not needed for so long go back. */
 #define PTNI_SPARE_NS     UINT64_C(50000000)
@@ -96,7 +97,8 @@ struct ptni_view {
 	uint64_t epoch_floor; /* E when the view was made: the keeper may not have looked before */
 	uint32_t seq; /* windows fetched so far */
 	uint64_t orphans_ns; /* until then there were none for us */
-	unsigned tended; /* class */
+	unsigned tended, asked; /* classes whose turn it was */
+	bool tending;
 	bool fetching;
 	bool scanning;
 	bool sweeping;
@@ -132,6 +134,7 @@ struct ptni_space {
 	uint64_t closings; /* announcements seen; the keeper's own */
 	ptni_block_live_fn _Atomic live;
 	void *_Atomic live_arg;
+	ptni_block_move_fn _Atomic move;
 	struct ptni_slab_layout layout[PTNI_BLOCK_CLASSES];
 	struct cds_list_head link; /* client state's */
 };
@@ -242,6 +245,12 @@ int ptni_told_read(struct ptni_view *view, struct ptni_heap *heap, struct ptni_o
 /* --- adopt.c */
 /* Ask about some blocks of adopted slabs. 1: more could be done now. */
 int ptni_adopt_step(struct ptni_view *view, struct ptni_heap *heap, uint32_t blocks);
+
+/* --- compact.c */
+/* Choose chunks of about `slabs` slabs to be emptied by ptni_adopt_step(), if the heap is sparse. */
+bool ptni_compact_begin(struct ptni_view *view, struct ptni_heap *heap, uint32_t slabs);
+/* What was chosen and not begun stays as it is. */
+void ptni_compact_cancel(struct ptni_heap *heap);
 
 /* --- block.c */
 void ptni_view_epochs(const struct ptni_view *view, struct ptni_epochs *epochs_out);

@@ -2,11 +2,12 @@
 /*
  * The slot word: what an index publishes a block with, 64 bits changed only by CAS.
  *
- *    63       62        61..55       54..47        46..36    35..0
- *   |frozen|tentative|fingerprint|length class|  version  | offset / 16 |
+ *    63       62        61..55       54..47     46    45..36    35..0
+ *   |frozen|tentative|fingerprint|length class|moved|  version  | offset / 16 |
  *
  * offset      of the block from its node's region base: 36 bits of 16 bytes, 1 TiB a node. Never 0.
  * version     ptni_block.version: differs between two uses of one address
+ * moved       not a write: the block is a copy of the one before, made to empty a chunk
  * class       of the allocator: a READ of ptni_block_class_bytes(class) gets the whole block
  * fingerprint of the key's hash
  * tentative   an insert has reserved the slot and not yet committed; readers do not see it
@@ -25,13 +26,14 @@
 
 #define PTNI_SLOT_FROZEN    (UINT64_C(1) << 63)
 #define PTNI_SLOT_TENTATIVE (UINT64_C(1) << 62)
+#define PTNI_SLOT_MOVED     (UINT64_C(1) << 46)
 #define PTNI_SLOT_FLAGS     (PTNI_SLOT_FROZEN | PTNI_SLOT_TENTATIVE)
 
 enum {
 	PTNI_SLOT_PRINT_BITS = 7,
 	PTNI_SLOT_PRINT_SHIFT = 55,
 	PTNI_SLOT_CLASS_SHIFT = 47,
-	PTNI_SLOT_VERSION_BITS = 11,
+	PTNI_SLOT_VERSION_BITS = 10,
 	PTNI_SLOT_VERSION_SHIFT = 36,
 	PTNI_SLOT_OFFSET_BITS = 36,
 };
@@ -83,7 +85,7 @@ static inline bool ptni_slot_committed(uint64_t word)
  * by an operation that runs in epoch `now` without reading first?
  *
  * The danger is that the block was unlinked since, its address re-used, and the same bits put into
- * the same slot for another key. A block's version is (the low 11 bits of) the epoch that its worker
+ * the same slot for another key. A block's version is (the low 10 bits of) the epoch that its worker
  * knew when the block became free. A re-use since `seen` was unlinked at E >= seen and freed at H > that, by
  * somebody who had then read an E >= H: its version stands for some x > seen. And x <= now + 1: the node
  * keeps E <= H + 1, and H cannot get beyond what this session reports, which cannot get beyond `now` before

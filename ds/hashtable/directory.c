@@ -161,8 +161,10 @@ static int piece_make(struct ptni_hash_op *op, unsigned piece, uint64_t *pointer
 	}
 	pointer = ptni_entry_word(0, 0, block.addr - op->hash->base[0]);
 	ret = ptni_hash_set_once(op, 0, place, pointer, pointer_out);
-	if (ret)
-		return ret; /* the pointer may have landed: the block stays */
+	if (ret) {
+		ptni_block_lose(&op->op, space, &block); /* the pointer may have landed */
+		return ret;
+	}
 	if (*pointer_out != pointer)
 		ptni_block_cancel(&op->op, space, &block);
 	return 0;

@@ -54,8 +54,12 @@ static void take_up(struct ptni_hash_op *op, const struct lot_write *at)
 /* A block that was not published goes back, unless a word may point at it. */
 static void give_back(struct ptni_hash_op *op)
 {
-	if (op->word && !op->lost)
-		ptni_block_cancel(&op->op, op->hash->space[op->node], &op->block);
+	struct ptni_space *space = op->hash->space[op->node];
+
+	if (op->word && op->lost)
+		ptni_block_lose(&op->op, space, &op->block);
+	else if (op->word)
+		ptni_block_cancel(&op->op, space, &op->block);
 	op->word = 0;
 }
 

@@ -44,6 +44,7 @@ static void op_init(struct ptni_hash_op *op, struct ptn_worker *worker, struct p
 	op->written = false;
 	op->shown = false;
 	op->lost = false;
+	op->moves = false;
 	op->known_count = 0;
 }
 
@@ -78,7 +79,9 @@ void ptni_hash_op_end(struct ptni_hash_op *op)
 {
 	struct ptni_space *space = op->hash->space[op->node];
 
-	if (op->word && !op->lost) {
+	if (op->word && op->lost) {
+		ptni_block_lose(&op->op, space, &op->block);
+	} else if (op->word) {
 		if (op->shown)
 			ptni_block_retire(&op->op, space, op->block.addr, op->block.block_class);
 		else

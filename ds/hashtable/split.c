@@ -325,8 +325,8 @@ static int publish_children(struct split *split)
 	int ret = ptni_hash_set_once(op, op->node, ptni_hash_word_addr(op, PTNI_SUB_SUCCESSOR),
 				     split->entry[0], now);
 
-	if (ret)
-		split->blocks = 0; /* they may have been published */
+	while (ret && split->blocks) /* they may have been published */
+		ptni_block_lose(&op->op, op->hash->space[op->node], &split->block[--split->blocks]);
 	return ret ? ret : *now == split->entry[0];
 }
 

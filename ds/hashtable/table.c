@@ -113,7 +113,9 @@ static int subtable_make(struct ptni_hash_op *op, unsigned depth, uint32_t suffi
 	}
 	entry = ptni_entry_word(depth, node, block.addr - hash->base[node]);
 	ret = ptni_hash_set_once(op, 0, place, entry, &now);
-	if (!ret && now != entry)
+	if (ret)
+		ptni_block_lose(&op->op, hash->space[node], &block);
+	else if (now != entry)
 		ptni_block_cancel(&op->op, hash->space[node], &block);
 	return ret;
 }
@@ -306,8 +308,10 @@ static int open_table(struct ptn_worker *worker, const char *name,
 		return ret;
 	hash->hooked = true;
 	ret = make(worker, hash, (uint32_t)params.word[PARAM_SUBTABLES]);
-	for (unsigned i = 0; i < hash->node_count && !ret; i++)
+	for (unsigned i = 0; i < hash->node_count && !ret; i++) {
 		ptni_space_set_live(hash->space[i], ptni_hash_live, &hash->home[i]);
+		ptni_space_set_move(hash->space[i], ptni_hash_move);
+	}
 	return ret;
 }
 

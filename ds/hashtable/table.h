@@ -40,7 +40,8 @@
  *      there at that moment, and neither update nor delete tells what it replaced.) So a write of an existing key
  *      takes two CASes at most, however many writers there are. Not so when the slot was only frozen
  *      (it moves to the child), when the expected word came from the cache (it may have changed before
- *      this operation began), and for delete.
+ *      this operation began), when the word that is there now was put there by a move (which writes back what it
+ *      read: nothing was overwritten; such words say so), and for delete.
  *  H5  The block behind a word that an operation read in its slot stays as it was until the operation
  *      ends (it is pinned; worker.h). A word expected from the cache: ptni_slot_blind_ok().
  *  H6  A subtable is unlinked by the one CAS that changes the directory entry that points at it; the winner
@@ -75,9 +76,10 @@
  *   CAS entry of child 0 / FAA       done; parent not retired               adoption of its chunk
  *   CAS piece pointer                an empty piece                         nobody needs to
  *
- *  H10 The number of blocks that a death can leave behind until their chunk's owner ends too is bounded:
- *      two for a write (old, new; each key of a multi-update is a write), three for a split (parent, two
- *      children), one piece.
+ *  H10 The number of blocks that a death can leave behind is bounded: two for a write (old, new; each key of a
+ *      multi-update is a write), three for a split (parent, two children), one piece. They are found when their
+ *      chunk is adopted, or emptied (alloc/compact.c).
+ *  H12 A move (move.c) changes no content: its CAS puts a copy where the slot still had the original.
  *
  * Protection
  *  H11 Words of the table are only changed by CAS and FAA, blocks only written before a word points at them;
@@ -179,6 +181,7 @@ struct ptni_hash_op {
 	bool written; /* its bytes are there */
 	bool shown; /* a word has pointed at it */
 	bool lost; /* a word may point at it, and nobody knows */
+	bool moves; /* it is a copy of the block that it takes the place of (move.c) */
 
 	/* other keys' words that were looked at: not asked again */
 	uint64_t known[PTNI_CANDIDATES_MAX];
@@ -302,6 +305,8 @@ int ptni_hash_open(struct ptn_worker *worker, const char *name,
 		   const struct ptn_hash_options *options, const struct ptni_hash_params *params,
 		   struct ptn_hash **hash_out);
 struct ptni_hash_worker *ptni_hash_worker_open(struct ptn_hash *hash, uint32_t index);
+int ptni_hash_move(void *arg, struct ptni_op *op, uint64_t addr, unsigned block_class,
+		   const void *prefix, size_t prefix_len_bytes); /* move.c */
 int ptni_hash_live(void *arg, struct ptni_op *op, uint64_t addr, unsigned block_class,
 		   const void *prefix, size_t prefix_len_bytes);
 

@@ -30,6 +30,8 @@ int ptni_hash_make_block(struct ptni_hash_op *op)
 	op->image = image;
 	op->word = ptni_slot_word(ptni_hash_print(op->code), op->block.block_class,
 				  op->block.version, op->block.addr - op->hash->base[op->node]);
+	if (op->moves)
+		op->word |= PTNI_SLOT_MOVED;
 	ptni_block_fill(image, op->word, op->key, op->key_len, op->value, op->value_len);
 	return 0;
 }
@@ -85,7 +87,7 @@ int ptni_hash_publish_failed(struct ptni_hash_op *op, const struct ptni_found *f
 	if (ptni_slot_bare(word) == ptni_slot_bare(found->word))
 		return ptni_planted(PTNI_BUG_WRITE_DOUBT) ? 0 : -EAGAIN;
 	op->lost = true;
-	return observed ? 0 : code;
+	return observed && !(word & PTNI_SLOT_MOVED) ? 0 : code;
 }
 
 /* The CAS of a cached word met another one: that is what to look at next. */
@@ -139,7 +141,7 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 	}
 	PTNI_COUNT(op->counters, retries_conflict);
 	learn_changed(op, found, word);
-	if (!observed && !ptni_planted(PTNI_BUG_WRITE_BLIND))
+	if ((!observed && !ptni_planted(PTNI_BUG_WRITE_BLIND)) || word & PTNI_SLOT_MOVED)
 		return -EAGAIN;
 	PTNI_COUNT(op->counters, combined);
 	return 0;

@@ -79,6 +79,14 @@ void ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void
 	space->live_arg = arg;
 }
 
+void ptni_space_set_move(struct ptni_space *space, ptni_block_move_fn move)
+{
+}
+
+void ptni_block_lose(struct ptni_op *op, struct ptni_space *space, const struct ptni_block *block)
+{
+}
+
 const struct ptni_window *ptni_space_window(struct ptn_worker *worker, struct ptni_space *space,
 					    uint64_t addr)
 {

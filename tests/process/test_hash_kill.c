@@ -18,6 +18,7 @@
 #include "core/base/clock.h"
 #include "core/base/rng.h"
 #include "core/base/sanitizer.h"
+#include "tests/process/memory_down.h"
 #include "tests/support/versioned.h"
 
 #include <patronus/client.h>
@@ -535,6 +536,7 @@ static void run_with(unsigned kills, unsigned sleeps)
 		assert_in_range(atomic_load(&stage.log->client[i].stall_ns), 0,
 				(TERM_MS + SLACK_MS) * 1000000ull);
 	audit_table(&stage);
+	memory_comes_down(stage.address, CLIENTS, OWN_KEYS);
 	drop_table(&stage);
 	stage_close(&stage);
 }
