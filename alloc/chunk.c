@@ -425,8 +425,11 @@ static int chunk_file(struct ptni_view *view, struct ptni_get *get)
 	slabs_show(view, chunk, true);
 	atomic_store_explicit(&view->space->orphans, reply->orphans, memory_order_relaxed);
 	chunk->told = adopted && reply->flags & PTNI_CHUNK_TOLD;
-	if (chunk->told)
-		(void)ptni_told_read(view, heap, chunk); /* else by ptni_adopt_step() */
+	if (chunk->told && !view->scanning) { /* else by ptni_adopt_step(); twice is wrong */
+		view->scanning = true;
+		(void)ptni_told_read(view, heap, chunk);
+		view->scanning = false;
+	}
 	return 0;
 }
 
