@@ -166,12 +166,14 @@ static int attach(struct world *world, void *arg)
 
 static void detach(struct world *world, void *arg)
 {
-	if (!world_failed(world))
+	bool over = !world_failed(world) && !world->node_died; /* and not just broken off */
+
+	if (over)
 		shadow_finish(oracle.shadow);
 	oracle.sums.accesses = shadow_accesses(oracle.shadow);
 	if (oracle.published)
 		oracle.sums.links = published_links(oracle.published);
-	if (!world_failed(world) && !oracle.sums.walks)
+	if (over && !world_failed(world) && !oracle.sums.walks)
 		world_fail(world, "the table was never looked at");
 	shadow_close(oracle.shadow);
 	published_close(oracle.published);

@@ -60,10 +60,11 @@ void trace_config(const struct world_config *config, FILE *to)
 	const struct ptni_sim_faults *faults = &config->sim.faults;
 
 	fprintf(to,
-		"%u nodes, %u clients of %u workers, %u operations each on %u keys (%u hot, %u there "
+		"%u nodes, %u clients of %u %s, %u operations each on %u keys (%u hot, %u there "
 		"before), term %llu us\n",
-		config->nodes, config->clients, config->workers, config->ops, config->keys,
-		config->hot, config->preset, (unsigned long long)config->term_ns / 1000);
+		config->nodes, config->clients, config->workers,
+		config->one_worker ? "fibers" : "workers", config->ops, config->keys, config->hot,
+		config->preset, (unsigned long long)config->term_ns / 1000);
 	fprintf(to,
 		"faults: jitter %u, late %u/%u, slices %u B %u ns%s, overtake %u, writeback %u/%u, "
 		"refuse %u, transport %u, ghosts %u, bind %u, windows %u, post %u, channel %u, turn %u, "

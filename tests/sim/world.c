@@ -83,8 +83,21 @@ static void blow_fall(void *arg)
 	free(blow);
 }
 
+static void node_dies(void *arg)
+{
+	struct world *world = arg;
+
+	if (world->phase != WORLD_LOAD)
+		return;
+	world->node_died = true;
+	ptni_sim_kill(world->node[0].process, PTNI_SIM_DROP, world->config.sim.seed & 1);
+}
+
 static int blows_start(struct world *world)
 {
+	if (world->config.node_dies_ns &&
+	    ptni_sim_after(world->sim, world->config.node_dies_ns, node_dies, world))
+		return -ENOMEM;
 	for (uint32_t i = 0; i < world->config.blows; i++) {
 		const struct world_blow *own = &world->config.blow[i];
 		struct blow *blow;
@@ -295,23 +308,22 @@ static void say_what_is_held(struct world *world)
 	}
 }
 
-static bool nodes_ready(struct world *world)
+void world_ready(struct world *world)
 {
-	bool ready = true;
-
 	for (unsigned i = 0; i < world->config.nodes; i++)
-		ready &= world->node[i].ready;
-	return ready;
+		if (!world->node[i].ready)
+			return;
+	*ptni_sim_faults(world->sim) = world->config.sim.faults;
 }
 
 static void course(struct world *world)
 {
-	(void)run_until(world, nodes_ready, UINT64_MAX / 2);
-	*ptni_sim_faults(world->sim) = world->config.sim.faults;
 	(void)run_until(world, clients_gone, world->config.load_ns);
 	calm_down(world);
 	if (!run_until(world, clients_gone, world->config.calm_ns))
 		say_who_waits(world);
+	if (world->node_died)
+		return;
 	world->phase = WORLD_VERIFY;
 	if (world_failed(world) || world_life_start(world, 0, true))
 		return;

@@ -87,6 +87,7 @@ struct world_config {
 	uint32_t blows;
 	struct world_blow blow[WORLD_BLOWS_MAX];
 	const struct world_step *script[WORLD_CLIENTS_MAX]; /* `ops` of them, instead of chance */
+	uint64_t node_dies_ns; /* node 0 stops for good then; 0 = never. Nobody may hang; nothing else is asked */
 	uint64_t load_ns; /* faults stop then, if the work is not done before */
 	uint64_t calm_ns;
 	uint64_t events_max;

@@ -66,6 +66,8 @@ static bool again(struct world_life *life, const char *what, int ret, int try)
 	if (!ret)
 		return false;
 	life->world->result->errors++;
+	if (life->world->node_died)
+		return false;
 	if (faults_are_on(life) || try < OPEN_TRIES) {
 		if (try >= 2 * OPEN_TRIES)
 			return false;
@@ -225,7 +227,7 @@ static void life_main(void *arg)
 	int ret = 0;
 
 	for (unsigned i = 0; i < life->world->config.nodes; i++)
-		while (!life->world->node[i].ready)
+		while (!life->world->node[i].ready && !life->world->node_died)
 			ptni_sim_doze(POLL_NS);
 	life->stage = "opening the client";
 	for (int try = 0; again(life, "client", ret = client_open(life), try); try++)

@@ -152,6 +152,8 @@ void world_config_draw(uint64_t seed, struct world_config *config)
 	config->blows = PICK(&rng, 0, 1, 1, 2, 4);
 	for (uint32_t i = 0; i < config->blows; i++)
 		blow_draw(&rng, config, &config->blow[i]);
+	if (ptni_rng_chance(&rng, 1, 16))
+		config->node_dies_ns = 1 + ptni_rng_below(&rng, 3 * MS);
 	config->load_ns = 10 * config->term_ns + 100 * MS;
 	config->calm_ns = 40 * config->term_ns + 3000 * MS;
 }

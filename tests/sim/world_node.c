@@ -35,6 +35,7 @@ static void node_main(void *arg)
 		return;
 	}
 	self->ready = true;
+	world_ready(self->world);
 	while (!self->closing) {
 		if (ptni_node_step(self->node))
 			ptni_sim_doze(200);

@@ -83,10 +83,14 @@ struct world {
 	struct world_life *verifier;
 	uint32_t workers; /* numbered so far */
 	bool made; /* somebody has opened the table */
+	bool node_died;
 };
 
 /* world_node.c */
 int world_node_start(struct world *world, unsigned number);
+
+/* world.c: a node is; with the last one the faults begin. */
+void world_ready(struct world *world);
 
 /* world_loop.c */
 uint64_t world_node_idle_ns(struct ptn_node *node);
