@@ -40,7 +40,7 @@ void ptni_sim_retire(struct soft_qp *soft, struct sim_nic *peer)
 	if (soft->announced)
 		ptni_soft_retire(soft);
 	if (arrival)
-		ptni_sim_wake(peer->process);
+		ptni_sim_wake_poller(peer, soft->peer->recv_cq);
 }
 
 /* ---- fate */

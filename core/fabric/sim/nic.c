@@ -138,12 +138,34 @@ static int mw_dealloc(struct ibv_mw *mw)
 
 /* ---- queues */
 
+static int poller_place(struct sim_nic *nic, uint32_t index)
+{
+	if (index >= nic->pollers) {
+		uint32_t count = 2 * index + 8;
+		struct ptni_sim_task **poller = realloc(nic->poller, count * sizeof(*poller));
+
+		if (!poller)
+			return -ENOMEM;
+		nic->poller = poller;
+		nic->pollers = count;
+	}
+	nic->poller[index] = NULL;
+	return 0;
+}
+
 static int cq_open(struct ptni_fabric *fabric, uint32_t entries, struct ibv_cq **cq_out)
 {
 	struct sim_nic *nic = nic_of(fabric);
+	int ret;
 
 	ptni_sim_enter(nic->process);
-	return ptni_soft_cq_open(fabric, entries, cq_out);
+	ret = ptni_soft_cq_open(fabric, entries, cq_out);
+	if (ret)
+		return ret;
+	ret = poller_place(nic, soft_cq_of(*cq_out)->index);
+	if (ret)
+		(void)ptni_soft_cq_close(*cq_out);
+	return ret;
 }
 
 static int cq_close(struct ibv_cq *cq)
@@ -154,8 +176,18 @@ static int cq_close(struct ibv_cq *cq)
 
 static int cq_poll(struct ibv_cq *cq, int entries, struct ibv_wc *wc)
 {
-	ptni_sim_enter(sim_nic_of(cq->context)->process);
-	return ptni_soft_cq_poll(cq, entries, wc);
+	struct sim_nic *nic = sim_nic_of(cq->context);
+	const struct ptni_sim_timing *timing = &nic->sim->config.timing;
+	int count;
+
+	ptni_sim_enter(nic->process);
+	nic->poller[soft_cq_of(cq)->index] = nic->sim->task;
+	count = ptni_soft_cq_poll(cq, entries, wc);
+	ptni_sim_charge(timing->cpu_poll_ns);
+	for (int i = 0; i < count; i++)
+		ptni_sim_charge(timing->cpu_completion_ns +
+				(wc[i].opcode & IBV_WC_RECV ? timing->cpu_message_ns : 0));
+	return count;
 }
 
 /* Tasks are woken by the simulator: there is no descriptor to wait on, and no poll(2) that would. */
@@ -175,7 +207,10 @@ static void cq_disarm(struct ibv_cq *cq)
 
 static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
 {
-	ptni_sim_enter(sim_nic_of(qp->context)->process);
+	struct sim_nic *nic = sim_nic_of(qp->context);
+
+	ptni_sim_enter(nic->process);
+	ptni_sim_charge(nic->sim->config.timing.cpu_request_ns);
 	return ptni_soft_post_recv(qp, wr, bad_wr);
 }
 
@@ -290,9 +325,9 @@ static int qp_reset(struct ibv_qp *ibqp)
 	ret = ptni_soft_qp_reset(ibqp);
 	if (!ret) {
 		qp->number += qp->posted_seen;
-		qp->posted_seen = qp->next_index = 0;
+		qp->posted_seen = qp->next_index = qp->arrive_index = 0;
 		qp->halted = false;
-		qp->due_last_ns = qp->done_last_ns = qp->free_ns = 0;
+		qp->due_last_ns = qp->done_last_ns = qp->free_ns = qp->arrive_last_ns = 0;
 	}
 	return ret;
 }
@@ -408,6 +443,7 @@ static void table_make(struct sim_nic *nic, struct ptni_fabric *fabric)
 
 static void nic_free(struct sim_object *object)
 {
+	free(((struct sim_nic *)object)->poller);
 	free(object);
 }
 

@@ -20,7 +20,7 @@ enum {
 static uint64_t clock_now(struct ptni_clock *clock)
 {
 	struct sim_clock *own = (struct sim_clock *)clock;
-	uint64_t now_ns = own->process->sim->now_ns;
+	uint64_t now_ns = ptni_sim_cpu_now_ns(own->process->sim);
 
 	ptni_sim_enter(own->process);
 	return own->base_ns + now_ns + (uint64_t)((int64_t)now_ns * own->drift_ppm / 1000000);
@@ -64,6 +64,7 @@ static void process_free(struct sim_object *object)
 	struct ptni_sim_process *process = (struct ptni_sim_process *)object;
 
 	pool_give(process->pool);
+	ptni_sim_port_close(process);
 	free(process);
 }
 
@@ -83,6 +84,11 @@ int ptni_sim_process_open(struct ptni_sim *sim, const char *name,
 		process->pool = pool_kept[--pools_kept];
 	else
 		ret = ptni_fiber_pool_open(FIBERS_MAX, STACK_BYTES, &process->pool);
+	if (!ret) {
+		ret = ptni_sim_port_open(process);
+		if (ret)
+			pool_give(process->pool);
+	}
 	if (ret) {
 		free(process);
 		return ret;
@@ -131,6 +137,8 @@ static void task_schedule(struct ptni_sim_task *task, uint64_t when_ns)
 {
 	struct ptni_sim *sim = task->process->sim;
 
+	if (when_ns < task->busy_until_ns)
+		when_ns = task->busy_until_ns;
 	task->wake_ns = when_ns;
 	if (ptni_sim_event_add(sim, when_ns, turn, task, ++task->stamp))
 		abort(); /* no memory for the simulation itself */
@@ -204,6 +212,8 @@ static void turn(void *arg, uint64_t stamp)
 	sim->task = NULL;
 	sim->current = NULL;
 	task->running = false;
+	task->busy_until_ns = sim->now_ns + task->charge_ns;
+	task->charge_ns = 0;
 	task->ended = !alive;
 	if (alive && !task->process->dead)
 		task_next(task);
@@ -245,34 +255,62 @@ int ptni_sim_task_open(struct ptni_sim_process *process, const char *name, void 
 	return 0;
 }
 
+static void task_wake(struct ptni_sim_task *task)
+{
+	struct ptni_sim *sim = task->process->sim;
+	uint64_t when_ns;
+
+	if (task->ended)
+		return;
+	task->backoff_ns = 0;
+	task->woken = true;
+	if (task->running)
+		return;
+	when_ns = sim->now_ns + cpu_delay(sim);
+	if (when_ns < task->sleep_until_ns)
+		when_ns = task->sleep_until_ns;
+	if (when_ns < task->busy_until_ns)
+		when_ns = task->busy_until_ns;
+	if (when_ns < task->wake_ns)
+		task_schedule(task, when_ns);
+}
+
 void ptni_sim_wake(struct ptni_sim_process *process)
 {
-	struct ptni_sim *sim = process->sim;
-
 	if (process->dead)
 		return;
-	for (struct ptni_sim_task *task = process->tasks; task; task = task->next) {
-		uint64_t when_ns;
+	for (struct ptni_sim_task *task = process->tasks; task; task = task->next)
+		task_wake(task);
+}
 
-		if (task->ended)
-			continue;
-		task->backoff_ns = 0;
-		task->woken = true;
-		if (task->running)
-			continue;
-		when_ns = sim->now_ns + cpu_delay(sim);
-		if (when_ns < task->sleep_until_ns)
-			when_ns = task->sleep_until_ns;
-		if (when_ns < task->wake_ns)
-			task_schedule(task, when_ns);
-	}
+void ptni_sim_wake_poller(struct sim_nic *nic, uint32_t cq_index)
+{
+	struct ptni_sim_task *task = cq_index < nic->pollers ? nic->poller[cq_index] : NULL;
+
+	if (!task || !sim_paced(nic->sim))
+		ptni_sim_wake(nic->process);
+	else if (!nic->process->dead)
+		task_wake(task);
+}
+
+void ptni_sim_charge(uint64_t span_ns)
+{
+	struct ptni_sim *sim = ptni_sim_current();
+
+	if (sim && sim->task)
+		sim->task->charge_ns += span_ns;
+}
+
+uint64_t ptni_sim_cpu_now_ns(const struct ptni_sim *sim)
+{
+	return sim->now_ns + (sim->task ? sim->task->charge_ns : 0);
 }
 
 void ptni_sim_sleep(uint64_t span_ns)
 {
 	struct ptni_sim *sim = ptni_sim_current();
 	struct ptni_sim_task *task = sim->task;
-	uint64_t until_ns = sim->now_ns + span_ns;
+	uint64_t until_ns = ptni_sim_cpu_now_ns(sim) + span_ns;
 
 	task->sleep_until_ns = until_ns;
 	while (sim->now_ns < until_ns)
@@ -281,7 +319,9 @@ void ptni_sim_sleep(uint64_t span_ns)
 
 void ptni_sim_doze(uint64_t span_ns)
 {
-	ptni_sim_current()->task->doze_ns = span_ns ? span_ns : 1;
+	struct ptni_sim_task *task = ptni_sim_current()->task;
+
+	task->doze_ns = task->charge_ns + (span_ns ? span_ns : 1);
 	ptni_fiber_suspend();
 }
 

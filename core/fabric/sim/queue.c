@@ -60,11 +60,6 @@ static uint64_t verb_ns(const struct ptni_sim_timing *timing, enum ibv_wr_opcode
 	}
 }
 
-static bool is_local(enum ibv_wr_opcode opcode)
-{
-	return opcode == IBV_WR_BIND_MW || opcode == IBV_WR_LOCAL_INV;
-}
-
 /* When a request just posted is due at who executes it. */
 static uint64_t due_ns(struct sim_qp *qp, const struct ibv_send_wr *wr)
 {
@@ -76,7 +71,7 @@ static uint64_t due_ns(struct sim_qp *qp, const struct ibv_send_wr *wr)
 
 	qp->free_ns = at_ns + timing->qp_request_ns;
 	qp->nic->sender_free_ns = at_ns + timing->nic_request_ns;
-	if (!is_local(wr->opcode)) {
+	if (!sim_is_local(wr->opcode)) {
 		struct sim_nic *peer = qp->peer_nic;
 
 		if (bytes && !(wr->send_flags & IBV_SEND_INLINE))
@@ -96,9 +91,12 @@ static uint64_t done_ns(struct sim_qp *qp, const struct ibv_send_wr *wr)
 	struct ptni_sim *sim = qp->nic->sim;
 	const struct ptni_sim_timing *timing = &sim->config.timing;
 	uint64_t bytes = wr->opcode == IBV_WR_RDMA_READ ? ptni_sim_bytes(wr) : 0;
-	uint64_t at_ns = sim->now_ns + timing->completion_ns + jitter(sim);
+	uint64_t at_ns;
 
-	if (!is_local(wr->opcode))
+	if (sim_paced(sim))
+		return ptni_sim_pace_done(qp, wr);
+	at_ns = sim->now_ns + timing->completion_ns + jitter(sim);
+	if (!sim_is_local(wr->opcode))
 		at_ns += timing->wire_ns + bytes * timing->wire_ps_per_byte / 1000;
 	if (bytes)
 		at_ns += timing->pcie_ns + bytes * timing->pcie_ps_per_byte / 1000;
@@ -110,7 +108,8 @@ static uint64_t done_ns(struct sim_qp *qp, const struct ibv_send_wr *wr)
 
 static void execute_soon(struct sim_qp *qp)
 {
-	if (qp->executing || qp->halted || qp->next_index == qp->posted_seen || !qp->steps_left)
+	if (qp->executing || qp->halted || qp->next_index == qp->posted_seen || !qp->steps_left ||
+	    sim_request_at(qp, qp->next_index)->due_ns == SIM_UNDERWAY)
 		return;
 	qp->executing = true;
 	event_add(qp, sim_request_at(qp, qp->next_index)->due_ns, executing);
@@ -190,10 +189,49 @@ static void completing(void *arg, uint64_t stamp)
 	while (stamp == qp->stamp && qp->soft->sq_executed != qp->next_index &&
 	       sim_request_at(qp, qp->soft->sq_executed)->done_ns <= qp->nic->sim->now_ns)
 		deliver(qp);
-	ptni_sim_wake(qp->nic->process);
+	ptni_sim_wake_poller(qp->nic, soft_cq_of(qp->soft->qp.send_cq)->index);
+}
+
+/* ---- arriving, if there is a model of time */
+
+/* The first request that is under way has arrived: they do so in order. */
+static void arriving(void *arg, uint64_t stamp)
+{
+	struct sim_qp *qp = arg;
+	struct sim_request *request;
+
+	if (stamp != qp->stamp)
+		return;
+	do
+		request = sim_request_at(qp, qp->arrive_index++);
+	while (request->due_ns != SIM_UNDERWAY);
+	request->due_ns =
+		ptni_sim_pace_arrive(qp, &ptni_soft_send_wqe(qp->soft, qp->arrive_index - 1)->wr);
+	execute_soon(qp);
+}
+
+static uint64_t set_out(struct sim_qp *qp, const struct ibv_send_wr *wr)
+{
+	uint64_t time_ns;
+
+	if (!sim_paced(qp->nic->sim))
+		return due_ns(qp, wr);
+	time_ns = ptni_sim_pace_post(qp, wr);
+	if (sim_is_local(wr->opcode))
+		return time_ns;
+	event_add(qp, time_ns, arriving);
+	return SIM_UNDERWAY;
 }
 
 /* ---- posting */
+
+static void charge_post(struct sim_qp *qp, const struct ibv_send_wr *wr)
+{
+	const struct ptni_sim_timing *timing = &qp->nic->sim->config.timing;
+
+	ptni_sim_charge(timing->cpu_request_ns +
+			(sim_is_local(wr->opcode) ? timing->cpu_bind_ns : 0));
+}
 
 static int post_one(struct sim_qp *qp, const struct ibv_send_wr *wr)
 {
@@ -210,11 +248,13 @@ static int post_one(struct sim_qp *qp, const struct ibv_send_wr *wr)
 		return rc;
 	index = qp->posted_seen++;
 	if (qp->soft->state != IBV_QPS_RTS) { /* flushed already */
-		qp->next_index = qp->posted_seen;
+		qp->next_index = qp->arrive_index = qp->posted_seen;
 		ptni_sim_wake(qp->nic->process);
 		return 0;
 	}
-	*sim_request_at(qp, index) = (struct sim_request){ .due_ns = due_ns(qp, wr) };
+	charge_post(qp, wr);
+	*sim_request_at(qp, index) = (struct sim_request){ .due_ns = SIM_UNDERWAY };
+	sim_request_at(qp, index)->due_ns = set_out(qp, wr);
 	ptni_sim_tell_wr(qp, PTNI_SIM_POST, index, wr, 0);
 	execute_soon(qp);
 	return 0;
@@ -225,6 +265,7 @@ int ptni_sim_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_s
 	struct sim_qp *qp = soft_qp_of(ibqp)->driver;
 	int rc = 0;
 
+	ptni_sim_charge(qp->nic->sim->config.timing.cpu_doorbell_ns);
 	for (; wr; wr = wr->next) {
 		ptni_sim_enter(qp->nic->process);
 		rc = post_one(qp, wr);
@@ -254,7 +295,7 @@ void ptni_sim_qp_cut(struct sim_qp *qp, enum ptni_sim_kind kind, bool ghosts)
 	if (ghosts && waiting && !behind_gap(qp) && sim->config.faults.ghost_ns)
 		ptni_sim_ghost_add(qp, qp->next_index,
 				   qp->next_index + (uint32_t)sim_draw(sim, waiting + 1));
-	qp->next_index = qp->posted_seen;
+	qp->next_index = qp->arrive_index = qp->posted_seen;
 	qp->executing = false;
 	qp->fetching = 0;
 	qp->stamp++;

@@ -63,6 +63,22 @@ struct ptni_sim_timing {
 	uint32_t turn_ns; /* CPU: from what wakes a task until it runs */
 	uint32_t turn_cost_ns; /* CPU: least time between two turns of a task */
 	uint32_t idle_ns; /* longest sleep of a task that nothing wakes; 0 = 50 us */
+
+	/* The model (model.h) goes on from here, if link_ps_per_byte is not 0: then rates are kept where
+	 * the work is done, when it gets there, and only tasks that poll a completion queue are woken by
+	 * it. nic_request_ns, nic_response_ns and wire_ps_per_byte have no meaning then. */
+	uint32_t link_ps_per_byte; /* each direction of a machine's link, one message at a time */
+	uint32_t message_bytes; /* on the link beyond the payload */
+	uint32_t request_ps; /* as nic_request_ns */
+	uint32_t read_ps, write_ps, atomic_ps; /* as nic_response_ns; SEND as WRITE */
+	uint32_t atomic_word_ns; /* between two atomics on a word */
+	uint32_t bind_ps, invalidate_ps; /* between two of a NIC */
+	uint32_t cpu_doorbell_ns, cpu_request_ns,
+		cpu_bind_ns; /* CPU: of a post, each request in it, each
+								* BIND or LOCAL_INV in addition */
+	uint32_t cpu_poll_ns, cpu_completion_ns,
+		cpu_message_ns; /* of a poll, each completion in it, each
+								  * that is a message in addition */
 };
 
 /* Each "one_in" is a rate: 1 in so many, 0 = never. Each "_ns" a maximum, drawn below it. */
@@ -150,6 +166,13 @@ void ptni_sim_sleep(uint64_t span_ns);
 /* The calling task's next sleep without a sign ends after so much time at the latest (one suspend). */
 void ptni_sim_doze(uint64_t span_ns);
 bool ptni_sim_task_ended(const struct ptni_sim_task *task);
+/*
+ * CPU time of the calling task: its process' clock, and what it posts from now on, are so much later; it does not
+ * run again before. Nothing outside of a task.
+ */
+void ptni_sim_charge(uint64_t span_ns);
+/* The processes' NICs are one card of one machine, for the model: to be said before either opens one. */
+void ptni_sim_beside(struct ptni_sim_process *process, struct ptni_sim_process *other);
 
 /* What the NIC of a dead process still does of what it was told. */
 enum ptni_sim_death {

@@ -5,7 +5,7 @@
  *   event.c    queue of events, time, chance, hash, observers     process.c  processes, tasks, clocks, death
  *   nic.c      the fabric's table: a software NIC, supervised     queue.c    posting, order, completions
  *   execute.c  one request: faults, slices, verdict               ghost.c    what lands after its queue pair broke
- *   channel.c  control channels
+ *   channel.c  control channels                                 pace.c     the model: who waits for what
  *
  * What events name (queue pairs, tasks, channels, ghosts) lives until the simulation closes; an event
  * carries the object's stamp of when it was made and is void once that has changed.
@@ -52,6 +52,7 @@ struct ptni_sim_task {
 	void *arg;
 	uint64_t stamp, wake_ns;
 	uint64_t sleep_until_ns, doze_ns, backoff_ns;
+	uint64_t charge_ns, busy_until_ns; /* CPU time of this turn; end of the last one */
 	uint32_t number;
 	bool running, woken, ended;
 };
@@ -61,6 +62,7 @@ struct ptni_sim_process {
 	struct ptni_sim *sim;
 	const char *name;
 	struct sim_clock clock;
+	struct sim_port *port;
 	struct ptni_sim_task *tasks, **tasks_end;
 	struct sim_nic *nics;
 	struct ptni_channel *channels;
@@ -114,6 +116,10 @@ static inline uint64_t sim_draw(struct ptni_sim *sim, uint64_t below)
 
 /* Something arrived for it: its tasks run soon. */
 void ptni_sim_wake(struct ptni_sim_process *process);
+/* The same for who polls that completion queue, if the model is on and somebody does. */
+void ptni_sim_wake_poller(struct sim_nic *nic, uint32_t cq_index);
+/* Virtual time with the CPU time that the running task has used. */
+uint64_t ptni_sim_cpu_now_ns(const struct ptni_sim *sim);
 /* Whoever calls this on behalf of a dead process does not return. */
 void ptni_sim_enter(const struct ptni_sim_process *process);
 void ptni_sim_processes_close(struct ptni_sim *sim);
@@ -135,6 +141,8 @@ struct sim_nic {
 	uint32_t windows;
 	uint64_t sender_free_ns, responder_free_ns;
 	struct sim_writeback *writebacks; /* under way in this NIC's memory */
+	struct ptni_sim_task **poller; /* by index of the completion queue: who polled it last */
+	uint32_t pollers;
 };
 
 static inline struct sim_nic *sim_nic_of(struct ibv_context *context)
@@ -160,7 +168,7 @@ enum sim_fate {
 
 /* What is known of a request in the queue beyond its work queue entry. */
 struct sim_request {
-	uint64_t due_ns; /* at who executes */
+	uint64_t due_ns; /* at who executes; SIM_UNDERWAY: has not come there yet */
 	uint64_t done_ns; /* the requester's CPU can see it */
 	uint64_t wait_since_ns;
 	int verdict;
@@ -179,9 +187,11 @@ struct sim_qp {
 	uint64_t number; /* of the request at index 0: numbers go on over resets */
 	uint64_t stamp;
 	uint64_t free_ns, due_last_ns, done_last_ns;
+	uint64_t arrive_last_ns; /* pace.c */
 	uint64_t steps_left; /* of a dead process; else UINT64_MAX */
 	uint32_t posted_seen; /* requests that have a due time */
 	uint32_t next_index; /* to execute */
+	uint32_t arrive_index; /* all before have a due time */
 	uint32_t fetching; /* 1 + index of a READ that may still fetch its bytes anew */
 	uint32_t peer_qp;
 	struct sim_nic *peer_nic; /* NULL: never connected */
@@ -229,6 +239,33 @@ static inline bool sim_is_send(enum ibv_wr_opcode opcode)
 {
 	return opcode == IBV_WR_SEND || opcode == IBV_WR_SEND_WITH_IMM ||
 	       opcode == IBV_WR_SEND_WITH_INV;
+}
+
+/* ---- pace.c */
+
+#define SIM_UNDERWAY UINT64_MAX
+
+/* What the NICs of one machine share. Times in ps. */
+struct sim_port;
+
+int ptni_sim_port_open(struct ptni_sim_process *process);
+void ptni_sim_port_close(struct ptni_sim_process *process);
+
+static inline bool sim_paced(const struct ptni_sim *sim)
+{
+	return sim->config.timing.link_ps_per_byte != 0;
+}
+
+/* A request is posted: when it is due if who posts it executes it, else when it arrives where it is executed. */
+uint64_t ptni_sim_pace_post(struct sim_qp *qp, const struct ibv_send_wr *wr);
+/* It arrives: when it is due. */
+uint64_t ptni_sim_pace_arrive(struct sim_qp *qp, const struct ibv_send_wr *wr);
+/* It was executed: when the requester's CPU can see that. */
+uint64_t ptni_sim_pace_done(struct sim_qp *qp, const struct ibv_send_wr *wr);
+
+static inline bool sim_is_local(enum ibv_wr_opcode opcode)
+{
+	return opcode == IBV_WR_BIND_MW || opcode == IBV_WR_LOCAL_INV;
 }
 
 /* ---- tell.c */

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include "ycsb/bench/plot.h"
+#include "ycsb/model/mix.h"
+#include "ycsb/model/parts.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	RECORDS = 20000,
+	SPAN_NS = 10000000,
+	SIZES = 6, /* 8, 16, ... 256 clients */
+};
+
+struct row {
+	unsigned clients;
+	double ops, tries, p50_us, p99_us;
+};
+
+static int row_run(unsigned clients, uint64_t span_ns, struct row *row_out)
+{
+	struct model_mix mix = { .letter = 'U', .records = RECORDS, .value_bytes = 64 };
+	struct ptn_hash_options table = { .size = sizeof(table),
+					  .initial_slots = 3 * RECORDS,
+					  .cache_entries = 65536 };
+	unsigned processes = clients / 8;
+	struct model_config config = {
+		.card = PTNI_SIM_CX5,
+		.seed = 1,
+		.machines = processes < 4 ? 1 : processes / 4,
+		.processes = processes < 4 ? processes : 4,
+		.workers = 8,
+		.fibers = 1,
+		.node_memory_bytes = UINT64_C(256) << 20,
+		.table = &table,
+		.warm_ns = span_ns,
+		.measure_ns = span_ns,
+		.open = model_mix_open,
+		.load = model_mix_load,
+		.step = model_mix_step,
+		.arg = &mix,
+	};
+	struct model_result result;
+	int ret = model_run(&config, &result);
+
+	if (ret) {
+		fprintf(stderr, "patronus-model: %u clients: %s\n", clients, result.error);
+		return ret;
+	}
+	*row_out = (struct row){ .clients = clients,
+				 .ops = result.ops_per_s,
+				 .tries = (double)result.counters.verbs_cas /
+					  (double)result.counters.ops_put,
+				 .p50_us = result.p50_us,
+				 .p99_us = result.p99_us };
+	return 0;
+}
+
+static int draw(const struct row *rows, const char *file)
+{
+	struct plot plot = { .title = "Updates only, Zipf 0.99, one node, ConnectX-5 in the model",
+			     .x_title = "clients",
+			     .point_cnt = SIZES,
+			     .panel_cnt = 3 };
+	FILE *to = fopen(file, "we");
+
+	if (!to)
+		return -errno;
+	plot.panels[0] = (struct plot_panel){ .title = "operations per second", .line_cnt = 1 };
+	plot.panels[1] = (struct plot_panel){ .title = "CASes per operation", .line_cnt = 1 };
+	plot.panels[2] = (struct plot_panel){ .title = "latency, us", .log = true, .line_cnt = 2 };
+	plot.panels[0].lines[0].name = "all clients";
+	plot.panels[1].lines[0].name = "mean";
+	plot.panels[2].lines[0].name = "median";
+	plot.panels[2].lines[1].name = "99 %";
+	for (unsigned i = 0; i < SIZES; i++) {
+		plot.x[i] = rows[i].clients;
+		plot.panels[0].lines[0].y[i] = rows[i].ops;
+		plot.panels[1].lines[0].y[i] = rows[i].tries;
+		plot.panels[2].lines[0].y[i] = rows[i].p50_us;
+		plot.panels[2].lines[1].y[i] = rows[i].p99_us;
+	}
+	plot_write(&plot, to);
+	return fclose(to) ? -errno : 0;
+}
+
+int model_part_contention(const struct model_options *options, FILE *to)
+{
+	uint64_t span_ns = options->quick ? SPAN_NS / 10 : SPAN_NS;
+	struct row rows[SIZES];
+	int ret = 0;
+
+	fprintf(to, "| clients | M op/s | CASes per operation | p50, us | p99, us |\n"
+		    "|---:|---:|---:|---:|---:|\n");
+	for (unsigned i = 0; i < SIZES && !ret; i++) {
+		ret = row_run(8u << i, span_ns, &rows[i]);
+		if (!ret)
+			fprintf(to, "| %u | %.3f | %.3f | %.1f | %.1f |\n", rows[i].clients,
+				rows[i].ops / 1e6, rows[i].tries, rows[i].p50_us, rows[i].p99_us);
+	}
+	return ret || !options->svg ? ret : draw(rows, options->svg);
+}
