@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* patronus-sim: hostile worlds in virtual time. */
 #include "core/base/clock.h"
+#include "core/base/sanitizer.h"
 #include "tests/sim/modes.h"
 
 #include <patronus/log.h>
@@ -32,6 +33,15 @@ static const char usage[] =
 	"\n"
 	"Environment: PTN_LOG as for the library (off here, else); PTN_SIM_HISTORY=1 prints the history of a\n"
 	"key that cannot be explained.\n";
+
+#if PTNI_ASAN
+/* What a killed client had allocated is lost on purpose. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "detect_leaks=0";
+}
+#endif
 
 struct arguments {
 	struct mode_options options;

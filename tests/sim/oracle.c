@@ -166,7 +166,7 @@ static int attach(struct world *world, void *arg)
 
 static void detach(struct world *world, void *arg)
 {
-	bool over = !world_failed(world) && !world->node_died; /* and not just broken off */
+	bool over = !world_failed(world) && !world->broken_off; /* and not just broken off */
 
 	if (over)
 		shadow_finish(oracle.shadow);

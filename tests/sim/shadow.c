@@ -10,7 +10,7 @@
 
 enum {
 	RIGHTS_MAX = 1 << 13,
-	QPS_MAX = 1 << 12,
+	QPS_MAX = 1 << 13,
 	PLACES = 1 << 14, /* of the tables over both */
 	TEXT_BYTES = 240,
 	TAG_BITS = 8,

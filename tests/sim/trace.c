@@ -66,15 +66,16 @@ void trace_config(const struct world_config *config, FILE *to)
 		config->one_worker ? "fibers" : "workers", config->ops, config->keys, config->hot,
 		config->preset, (unsigned long long)config->term_ns / 1000);
 	fprintf(to,
-		"faults: jitter %u, late %u/%u, slices %u B %u ns%s, overtake %u, writeback %u/%u, "
+		"faults: jitter %u, late %u/%u, slices %u B %u ns%s, inside %u/%u, overtake %u, writeback %u/%u, "
 		"refuse %u, transport %u, ghosts %u, bind %u, windows %u, post %u, channel %u, turn %u, "
 		"stall %u/%u, drift %u\n",
 		faults->jitter_ns, faults->late_one_in, faults->late_ns, faults->slice_bytes,
-		faults->slice_ns, faults->slice_shuffle ? " shuffled" : "", faults->overtake_one_in,
-		faults->writeback_one_in, faults->writeback_ns, faults->refuse_one_in,
-		faults->transport_one_in, faults->ghost_ns, faults->bind_one_in,
-		faults->window_one_in, faults->post_one_in, faults->channel_ns, faults->turn_ns,
-		faults->stall_one_in, faults->stall_ns, faults->drift_ppm);
+		faults->slice_ns, faults->slice_shuffle ? " shuffled" : "", faults->inside_one_in,
+		faults->inside_ns, faults->overtake_one_in, faults->writeback_one_in,
+		faults->writeback_ns, faults->refuse_one_in, faults->transport_one_in,
+		faults->ghost_ns, faults->bind_one_in, faults->window_one_in, faults->post_one_in,
+		faults->channel_ns, faults->turn_ns, faults->stall_one_in, faults->stall_ns,
+		faults->drift_ppm);
 	for (uint32_t i = 0; i < config->blows; i++)
 		blow_print(&config->blow[i], to);
 }

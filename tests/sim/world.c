@@ -89,7 +89,7 @@ static void node_dies(void *arg)
 
 	if (world->phase != WORLD_LOAD)
 		return;
-	world->node_died = true;
+	world->broken_off = true;
 	ptni_sim_kill(world->node[0].process, PTNI_SIM_DROP, world->config.sim.seed & 1);
 }
 
@@ -322,13 +322,15 @@ static void course(struct world *world)
 	calm_down(world);
 	if (!run_until(world, clients_gone, world->config.calm_ns))
 		say_who_waits(world);
-	if (world->node_died)
+	if (world->broken_off)
 		return;
 	world->phase = WORLD_VERIFY;
 	if (world_failed(world) || world_life_start(world, 0, true))
 		return;
 	if (!run_until(world, verifier_gone, world->config.calm_ns))
 		say_who_waits(world);
+	if (world->broken_off)
+		return;
 	world->phase = WORLD_CLOSE;
 	if (!run_until(world, nodes_empty, CLOSE_MAX_NS))
 		say_what_is_held(world);

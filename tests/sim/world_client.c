@@ -9,7 +9,11 @@
 #include <stdio.h>
 
 enum {
-	OPEN_TRIES = 40,
+	OPEN_TRIES = 80,
+	CALM_FAILURES = 2,
+	MEMORY_FAILURES = 50, /* what the dead left is adopted step by step */
+	SCARCE_BYTES = 4 << 20,
+	MEMORY_PAUSE_NS = 3000000,
 	OPEN_PAUSE_NS = 300000,
 	POLL_NS = 20000,
 };
@@ -60,23 +64,38 @@ static bool faults_are_on(const struct world_life *life)
 	return life->world->phase == WORLD_LOAD;
 }
 
-/* With faults on anything may fail that takes a while; without, nothing. */
+/* What others hold, as long as they live, may be all that there is. */
+static bool memory_is_scarce(const struct world_life *life)
+{
+	return !life->verifier && life->world->config.node_memory < SCARCE_BYTES;
+}
+
+static bool too_often(struct world_life *life, int ret)
+{
+	return ++life->calm_failures > (ret == -ENOMEM ? MEMORY_FAILURES : CALM_FAILURES);
+}
+
+/* With faults on anything may fail that takes a while; without, only what began before. */
 static bool again(struct world_life *life, const char *what, int ret, int try)
 {
 	if (!ret)
 		return false;
 	life->world->result->errors++;
-	if (life->world->node_died)
+	if (life->world->broken_off || (ret == -ENOMEM && memory_is_scarce(life)))
 		return false;
-	if (faults_are_on(life) || try < OPEN_TRIES) {
-		if (try >= 2 * OPEN_TRIES)
-			return false;
-		ptni_sim_sleep(OPEN_PAUSE_NS);
-		return true;
+	if (ret == -ENOMEM && life->verifier && !life->world->made) {
+		life->world->broken_off = true; /* died making the table until nothing was left */
+		return false;
 	}
-	world_fail(life->world, "client %u could not open its %s: %s (%d)", life->client_number,
-		   what, ptn_strerror(ret), ret);
-	return false;
+	if (!faults_are_on(life) && too_often(life, ret)) {
+		world_fail(life->world, "without faults, client %u could not open its %s: %s (%d)",
+			   life->client_number, what, ptn_strerror(ret), ret);
+		return false;
+	}
+	if (try >= OPEN_TRIES)
+		return false;
+	ptni_sim_sleep(ret == -ENOMEM ? MEMORY_PAUSE_NS : OPEN_PAUSE_NS);
+	return true;
 }
 
 static void keeper_start(struct world_life *life)
@@ -227,7 +246,7 @@ static void life_main(void *arg)
 	int ret = 0;
 
 	for (unsigned i = 0; i < life->world->config.nodes; i++)
-		while (!life->world->node[i].ready && !life->world->node_died)
+		while (!life->world->node[i].ready && !life->world->broken_off)
 			ptni_sim_doze(POLL_NS);
 	life->stage = "opening the client";
 	for (int try = 0; again(life, "client", ret = client_open(life), try); try++)

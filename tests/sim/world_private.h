@@ -38,7 +38,7 @@ struct world_life {
 	struct ptn_hash *hash;
 	struct ptni_sim_task *keeper_task, *main_task;
 	const char *stage; /* of its main task */
-	uint32_t client_number, life_number;
+	uint32_t client_number, life_number, calm_failures;
 	uint64_t verbs_at_open;
 	bool keeping, closing, verifier, ended, error;
 	bool dropping; /* the verifier has closed the table to drop it */
@@ -83,7 +83,7 @@ struct world {
 	struct world_life *verifier;
 	uint32_t workers; /* numbered so far */
 	bool made; /* somebody has opened the table */
-	bool node_died;
+	bool broken_off; /* a node died, or no table could be made: only nobody may hang */
 };
 
 /* world_node.c */

@@ -11,6 +11,7 @@ enum {
 };
 
 static struct ptni_sim *current_sim;
+static uint64_t settle_max_ns; /* the software NIC's own */
 
 struct ptni_sim *ptni_sim_current(void)
 {
@@ -137,6 +138,8 @@ int ptni_sim_open(const struct ptni_sim_config *config, struct ptni_sim **sim_ou
 	ptni_rng_seed_stream(&sim->chance, config->seed, 1);
 	ptni_rng_seed_stream(&sim->driver, config->seed, 2);
 	current_sim = sim;
+	settle_max_ns = ptni_soft_settle_max_ns;
+	ptni_soft_settle_max_ns = 0;
 	*sim_out = sim;
 	return 0;
 }
@@ -160,6 +163,7 @@ void ptni_sim_close(struct ptni_sim *sim)
 		object->free(object);
 	}
 	current_sim = NULL;
+	ptni_soft_settle_max_ns = settle_max_ns;
 	free(sim->heap);
 	free(sim);
 }

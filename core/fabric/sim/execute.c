@@ -340,6 +340,13 @@ static int by_fate(struct sim_qp *qp, uint32_t index, const struct ibv_send_wr *
 	}
 }
 
+/* Announced on the responder's queue pair until the next slice: invalidations and fences wait for it. */
+static bool stays_inside(struct sim_qp *qp)
+{
+	return qp->soft->announced && !qp->nic->process->dead &&
+	       sim_chance(qp->nic->sim, qp->nic->sim->config.faults.inside_one_in);
+}
+
 int ptni_sim_execute(struct sim_qp *qp, uint32_t index)
 {
 	const struct ibv_send_wr *wr = &ptni_soft_send_wqe(qp->soft, index)->wr;
@@ -358,6 +365,8 @@ int ptni_sim_execute(struct sim_qp *qp, uint32_t index)
 	verdict = by_fate(qp, index, wr);
 	if (verdict >= AGAIN_RECV)
 		verdict = wait(qp, request, verdict);
+	if (verdict == SIM_SLICED && stays_inside(qp))
+		return SIM_INSIDE;
 	ptni_sim_retire(qp->soft, qp->peer_nic);
 	if (verdict < 0)
 		return verdict;

@@ -158,6 +158,9 @@ static void executing(void *arg, uint64_t stamp)
 	if (verdict == SIM_SLICED)
 		sim_request_at(qp, qp->next_index)->due_ns =
 			sim->now_ns + 1 + sim_draw(sim, sim->config.faults.slice_ns);
+	else if (verdict == SIM_INSIDE)
+		sim_request_at(qp, qp->next_index)->due_ns =
+			sim->now_ns + 1 + sim_draw(sim, sim->config.faults.inside_ns);
 	else if (verdict != SIM_AGAIN)
 		executed(qp, &wqe->wr, verdict);
 	execute_soon(qp);
@@ -292,6 +295,8 @@ void ptni_sim_qp_cut(struct sim_qp *qp, enum ptni_sim_kind kind, bool ghosts)
 	struct ptni_sim_event event = ptni_sim_event_of(qp, kind);
 	uint32_t waiting = qp->posted_seen - qp->next_index;
 
+	if (qp->soft->announced)
+		ptni_sim_retire(qp->soft, qp->peer_nic);
 	if (ghosts && waiting && !behind_gap(qp) && sim->config.faults.ghost_ns)
 		ptni_sim_ghost_add(qp, qp->next_index,
 				   qp->next_index + (uint32_t)sim_draw(sim, waiting + 1));
@@ -306,6 +311,8 @@ void ptni_sim_qp_freeze(struct sim_qp *qp, enum ptni_sim_death how)
 {
 	uint64_t steps = 0;
 
+	if (qp->soft->announced)
+		ptni_sim_retire(qp->soft, qp->peer_nic);
 	if (how == PTNI_SIM_DRAIN || qp->soft->state != IBV_QPS_RTS)
 		return;
 	for (uint32_t i = qp->next_index; how == PTNI_SIM_CUT && i != qp->posted_seen; i++)

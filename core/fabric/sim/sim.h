@@ -88,6 +88,8 @@ struct ptni_sim_faults {
 	uint32_t slice_bytes; /* READ and WRITE move so many at a time (a multiple of 8); 0 = all at once */
 	uint32_t slice_ns; /* between two slices */
 	uint32_t slice_shuffle; /* not 0: slices in any order */
+	uint32_t inside_one_in,
+		inside_ns; /* a WRITE stays inside between two slices: who takes its right waits */
 	uint32_t overtake_one_in; /* a WRITE, SEND or BIND passes READs and atomics posted before it */
 	uint32_t writeback_one_in, writeback_ns; /* a CAS that fails writes the old value, later */
 	uint32_t refuse_one_in; /* the responder refuses a good request: REM_ACCESS_ERR */

@@ -215,6 +215,7 @@ struct ptni_sim_event ptni_sim_event_of(const struct sim_qp *qp, enum ptni_sim_k
 enum {
 	SIM_AGAIN = -1, /* at sim_request.due_ns */
 	SIM_SLICED = -2, /* one slice has moved */
+	SIM_INSIDE = -3, /* the same, and the next one may be long in coming */
 };
 /* One step of a request: a verdict, or one of the above. */
 int ptni_sim_execute(struct sim_qp *qp, uint32_t index);

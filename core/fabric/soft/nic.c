@@ -141,6 +141,8 @@ bool ptni_soft_settled(struct qp_entry *entry, uint64_t seen)
 	return ptni_soft_nic_dead(atomic_load_explicit(&entry->peer_nic, memory_order_relaxed));
 }
 
+uint64_t ptni_soft_settle_max_ns = 1000000000;
+
 int ptni_soft_settle(struct qp_entry *entry)
 {
 	uint64_t seen = atomic_load(&entry->active);
@@ -151,7 +153,9 @@ int ptni_soft_settle(struct qp_entry *entry)
 		    atomic_load_explicit(&entry->active, memory_order_acquire) != seen)
 			return 0;
 	}
-	deadline = ptni_clock_now_ns() + SOFT_SETTLE_MAX_NS;
+	if (!ptni_soft_settle_max_ns)
+		return ptni_soft_settled(entry, seen) ? 0 : -EBUSY;
+	deadline = ptni_clock_now_ns() + ptni_soft_settle_max_ns;
 	while (!ptni_soft_settled(entry, seen)) {
 		if (ptni_clock_now_ns() > deadline)
 			return -EBUSY;

@@ -41,9 +41,8 @@ enum {
 	SOFT_PAGE = 4096,
 };
 
-#define SOFT_MESSAGE_MAX   (1ull << 31)
-#define SOFT_RING_BYTES    (4ull << 30) /* address space for receive queues */
-#define SOFT_SETTLE_MAX_NS 1000000000ull
+#define SOFT_MESSAGE_MAX (1ull << 31)
+#define SOFT_RING_BYTES  (4ull << 30) /* address space for receive queues */
 
 /* vendor_err: why exactly. */
 enum soft_cause {
@@ -213,6 +212,8 @@ int ptni_soft_open_place(const struct soft_place *place, struct ptni_fabric **fa
 int ptni_soft_ring_alloc(struct soft_nic *nic, uint64_t len, uint64_t *offset_out);
 void ptni_soft_ring_free(struct soft_nic *nic, uint64_t offset, uint64_t len);
 
+/* How long ptni_soft_settle waits; where time stands still while it does, not at all. */
+extern uint64_t ptni_soft_settle_max_ns;
 /* Waits until the requester that may be inside has left: 0; -EBUSY if it has not after a second. */
 int ptni_soft_settle(struct qp_entry *entry);
 
