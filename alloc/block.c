@@ -76,16 +76,33 @@ static void orphans_ask(struct ptni_view *view, unsigned block_class)
 			break;
 }
 
+/* The class behind `turn`, around, that has a heap; `turn` itself if there is no other. */
+static unsigned class_behind(const struct ptni_view *view, unsigned turn)
+{
+	const unsigned words = sizeof(view->heaps) / sizeof(view->heaps[0]);
+	unsigned word = turn / 64;
+	uint64_t bits = view->heaps[word] & ~UINT64_C(1) << turn % 64;
+
+	for (unsigned i = 0; !bits && i < words; i++) {
+		word = (word + 1) % words;
+		bits = view->heaps[word];
+	}
+	return bits ? word * 64 + (unsigned)__builtin_ctzll(bits) : turn;
+}
+
 static struct ptni_heap *next_heap(struct ptni_view *view, unsigned *turn, bool held)
 {
-	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++) {
-		struct ptni_heap *heap;
+	unsigned begin = class_behind(view, *turn), at = begin;
 
-		*turn = (*turn + 1) % PTNI_BLOCK_CLASSES;
-		heap = view->heap[*turn];
-		if (heap && (heap->held || !held))
+	do {
+		struct ptni_heap *heap = view->heap[at];
+
+		if (heap && (heap->held || !held)) {
+			*turn = at;
 			return heap;
-	}
+		}
+		at = class_behind(view, at);
+	} while (at != begin);
 	return NULL;
 }
 

@@ -23,8 +23,10 @@ struct ptni_heap *ptni_view_heap(struct ptni_view *view, unsigned block_class)
 	if (heap)
 		return heap;
 	heap = calloc(1, sizeof(*heap));
-	if (heap)
-		ptni_heap_init(heap, &view->space->layout[block_class]);
+	if (!heap)
+		return NULL;
+	ptni_heap_init(heap, &view->space->layout[block_class]);
+	view->heaps[block_class / 64] |= UINT64_C(1) << block_class % 64;
 	view->heap[block_class] = heap;
 	return heap;
 }

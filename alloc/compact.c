@@ -22,28 +22,13 @@
 
 enum {
 	LOOKED_AT = 32, /* chunks for one that is sparse enough */
+	PAUSE_NS = 10000000, /* after none was */
 };
 
+/* In slabs that blocks are handed out of. */
 struct room {
 	uint64_t blocks, free;
 };
-
-/* What is in slabs that blocks are handed out of. */
-static struct room heap_room(const struct ptni_heap *heap)
-{
-	struct room room = { heap->blocks, heap->blocks_free };
-	const struct ptni_owned_slab *slab;
-
-	if (!heap->held)
-		return room;
-	cds_list_for_each_entry(slab, &heap->all, all_link) {
-		if (!slab->held)
-			continue;
-		room.blocks -= heap->layout.blocks;
-		room.free -= slab->free_count;
-	}
-	return room;
-}
 
 static uint32_t chunk_free(const struct ptni_heap *heap, const struct ptni_owned_chunk *chunk)
 {
@@ -93,10 +78,12 @@ bool ptni_compact_begin(struct ptni_view *view, struct ptni_heap *heap, uint32_t
 	struct room room;
 	uint32_t begun = 0;
 
+	/* What was chosen, or adopted, comes first: it may make room. So all slabs are in use here. */
 	if (!atomic_load_explicit(&view->space->move, memory_order_acquire) ||
-	    heap->empty_count > 1)
+	    heap->empty_count > 1 || heap->held ||
+	    ptni_worker_now_ns(view->worker) < heap->compact_ns)
 		return false;
-	room = heap_room(heap);
+	room = (struct room){ heap->blocks, heap->blocks_free };
 	while (begun < slabs && is_sparse(heap, &room)) {
 		struct ptni_owned_chunk *chunk = choose(heap, &room);
 		struct ptni_epochs epochs;
@@ -114,6 +101,8 @@ bool ptni_compact_begin(struct ptni_view *view, struct ptni_heap *heap, uint32_t
 	}
 	if (begun)
 		ptni_client_want_epoch(view->client, view->space->node, heap->layout.slab_bytes);
+	else
+		heap->compact_ns = ptni_worker_now_ns(view->worker) + PAUSE_NS;
 	return begun;
 }
 

@@ -31,23 +31,29 @@
 struct ptni_window;
 struct ptni_owned_chunk;
 
+/* Slabs are many and met at random, so what taking and giving back touch lies in two cache lines: the first, and
+ * the one that ends with the bitmaps of a slab of up to 64 blocks. */
 struct ptni_owned_slab {
-	uint64_t base;
+	_Alignas(64) struct cds_list_head limbo_link;
+	struct cds_list_head partial_link;
+	uint64_t tag[2];
+	uint32_t limbo_count[2];
+	uint32_t free_count;
+	uint16_t version;
+	uint8_t held; /* why it is neither promoted nor allocated from: PTNI_HELD_* */
+	bool in_limbo : 1; /* list */
+	bool in_partial : 1; /* list */
+	bool evict : 1; /* not adopted, but to be emptied: live blocks are moved */
+
+	struct cds_list_head all_link, scan_link;
+	uint64_t scan_tag; /* when the last of the `scanned` was */
+	uint64_t evict_tag; /* nothing that was handed out before is still to be published when H is greater */
+	uint32_t scanned; /* blocks that the adopter has asked about */
+
+	_Alignas(64) uint64_t base;
 	struct ptni_owned_chunk *chunk;
 	uint64_t *free; /* bitmaps of ptni_slab_words() words each */
 	uint64_t *limbo[2]; /* old, young; swapped by pointer */
-	uint64_t tag[2];
-	uint32_t free_count;
-	uint32_t limbo_count[2];
-	uint16_t version;
-	bool in_limbo; /* list */
-	bool in_partial; /* list */
-	uint8_t held; /* why it is neither promoted nor allocated from: PTNI_HELD_* */
-	uint32_t scanned; /* blocks that the adopter has asked about */
-	uint64_t scan_tag; /* when the last of them was */
-	uint64_t evict_tag; /* nothing that was handed out before is still to be published when H is greater */
-	bool evict; /* not adopted, but to be emptied: live blocks are moved */
-	struct cds_list_head partial_link, limbo_link, all_link, scan_link;
 	uint64_t bits[];
 };
 
@@ -94,6 +100,7 @@ struct ptni_heap {
 	uint32_t slabs, chunk_count, empty_count;
 	uint32_t empty_low; /* least empty_count since low_ns */
 	uint64_t low_ns;
+	uint64_t compact_ns; /* not to be looked at for sparse chunks before */
 	uint32_t held; /* slabs that are held */
 	uint32_t evicting; /* of them: own ones, to be emptied */
 	bool wanted; /* its worker takes blocks of this class, and did not only adopt some */

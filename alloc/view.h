@@ -98,6 +98,7 @@ struct ptni_view {
 	uint32_t seq; /* windows fetched so far */
 	uint64_t orphans_ns; /* until then there were none for us */
 	unsigned tended, asked; /* classes whose turn it was */
+	uint64_t heaps[(PTNI_BLOCK_CLASSES + 63) / 64]; /* bit = class that has a heap */
 	bool tending;
 	bool fetching;
 	bool scanning;
