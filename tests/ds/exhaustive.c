@@ -122,6 +122,25 @@ static void add_threes(const char *family, const struct exhaust *from)
 			}
 }
 
+/* The first one's insert finds no room; what follows knows its slot, so it meets the split word by word. */
+static void add_warm_splits(const char *family, const struct exhaust *from, unsigned more)
+{
+	const enum act_kind first[] = { ACT_NONE, ACT_UPDATE, ACT_DELETE };
+	struct exhaust exhaust = *from;
+
+	exhaust.schedule.fill = 27;
+	exhaust.schedule.present = 2;
+	exhaust.schedule.warm = true;
+	for (unsigned n = 0; n < 3 * KINDS * (more ? KINDS : 1); n++) {
+		exhaust.schedule.act[0][0] = (struct act){ ACT_INSERT, 0, 0 };
+		exhaust.schedule.act[0][1] = (struct act){ first[n % 3], 1, 0 };
+		exhaust.schedule.act[1][0] = (struct act){ kinds[n / 3 % KINDS], 1, 0 };
+		if (more)
+			exhaust.schedule.act[1][1] = (struct act){ kinds[n / (3 * KINDS)], 1, 0 };
+		add(family, &exhaust, more);
+	}
+}
+
 /* The first one's insert finds no room. */
 static void add_splits(const char *family, const struct exhaust *from, bool large)
 {
@@ -161,6 +180,8 @@ static void make_scopes(void)
 	add_pairs("home full", &plain, 0, false);
 	add_twos("home full", &plain, 1, false);
 	plain = (struct exhaust){ .backoffs = 2 };
+	add_warm_splits("split", &plain, 0);
+	add_warm_splits("split", &plain, 1);
 	add_splits("split", &plain, true);
 	plain.schedule.warm = true;
 	add_splits("split", &plain, true);
