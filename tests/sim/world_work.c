@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a worker does: operations by chance or script, each written down, each answer looked at. */
+#include "tests/sim/leak.h"
 #include "tests/sim/world_private.h"
 
 #include <stdio.h>
@@ -336,6 +337,10 @@ void world_verify(struct world_worker *worker)
 		world_fail(world, "without faults, ptn_hash_info: %s (%d)", ptn_strerror(ret), ret);
 	else
 		world->result->splits = (uint32_t)info.subtables;
+	for (uint32_t key = 0; key < world->config.keys && !world_failed(world); key++)
+		(void)(act(worker, WORLD_PUT, key) && act(worker, WORLD_UPDATE, key) &&
+		       (key % 2 || act(worker, WORLD_DELETE, key)));
+	leak_check(worker);
 	worker->life->dropping = true;
 	ptn_hash_close(worker->life->hash);
 	worker->life->hash = NULL;

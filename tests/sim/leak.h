@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Does a client know its own blocks? When no operation runs and nothing waits for its grace period any more, then of
+ * the chunks that the client has, its own and those it adopted,
+ *
+ *   L1  every block in use is one that the table leads to (else it is lost until the chunk is adopted),
+ *   L2  every block that the table leads to is in use (else it will be used again),
+ *   L3  no block was given back that was not in use.
+ *
+ * L1 is judged only in worlds in which nobody died and every operation was done: a death between unlinking a block
+ * and setting its free bit, or a CAS whose outcome nobody knows, leaves blocks behind (H10 of table.h), and a chunk
+ * whose owner told what is free in it is not asked about.
+ */
+#ifndef TESTS_SIM_LEAK_H
+#define TESTS_SIM_LEAK_H
+
+struct world_worker;
+
+/* In a task of the worker's; fails the world. Nobody else works on the table. */
+void leak_check(struct world_worker *worker);
+
+#endif
