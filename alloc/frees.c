@@ -16,8 +16,9 @@
  *    (PTNI_HELD_CLEAR); seeing a bit of a block in limbo again changes nothing.
  *
  * The freer dies before its FAA: the block stays in use until its chunk is adopted, when nothing points
- * at it. The FAA's outcome is unknown: the word is read; if the bit is not set then the owner may have
- * taken it already, so it is not set again (counted as `leaked`; the same adoption finds it).
+ * at it. The FAA's outcome is unknown, and so is that of all behind it: the words are read; if a bit is not
+ * set then the owner may have taken it already, so it is not set again (counted as `leaked`; the same adoption
+ * finds it).
  * The owner dies between READ and FAA, or after: its chunk is adopted, the scan does not read old bits
  * as news, since it asks about the blocks themselves first and clears the words after the grace period.
  */
@@ -110,8 +111,9 @@ static int bits_set(struct ptni_op *op, struct ptni_view *view, const uint64_t *
 	*done_out = ret ? batch.done : count;
 	if (ret != PTN_E_OUTCOME_UNKNOWN)
 		return ret;
-	ret = doubt_settle(op, view, entry[batch.done], old);
-	*done_out = batch.done + 1u;
+	/* All of the rest may have been executed, whichever failed: an FAA made twice would carry. */
+	for (ret = 0; *done_out < count && !ret; (*done_out)++)
+		ret = doubt_settle(op, view, entry[*done_out], old);
 	return ret;
 }
 

@@ -121,9 +121,9 @@ void ptni_batch_faa(struct ptni_batch *batch, const struct ptni_window *window, 
 /*
  * Post and await. The one place where data operations suspend.
  *   0                      everything was executed
- *   PTN_E_OUTCOME_UNKNOWN  the transport failed under an atomic: batch->done requests were executed, the
- *                          next may have been or not. The lane has been fenced since: nothing of the
- *                          batch can land any more, so reading the word now tells a stable truth.
+ *   PTN_E_OUTCOME_UNKNOWN  the transport failed under an atomic: batch->done requests were executed, each
+ *                          of the others may have been or not. The lane has been fenced since: nothing of
+ *                          the batch can land any more, so reading the words now tells a stable truth.
  *   PTN_E_LEASE_EXPIRED    a window's lease has ended (or would before the access could land); nothing
  *                          more was executed than batch->done
  *   PTN_E_LEASE_REVOKED    the node ended it before its time: the same
