@@ -85,7 +85,12 @@ static bool in_use(const struct ptni_heap *heap, const struct ptni_owned_slab *s
 
 static bool lossless(const struct world *world)
 {
-	return !world->result->kills && !world->result->errors;
+	const struct ptni_sim_faults *faults = &world->config.sim.faults;
+	const struct world_result *result = world->result;
+
+	return !result->kills && !result->errors && !result->lane_breaks && !result->refusals &&
+	       !faults->transport_one_in && !faults->refuse_one_in && !faults->post_one_in &&
+	       !faults->bind_one_in && !faults->window_one_in && !world->config.sim.limits.mw_max;
 }
 
 static void check_slab(struct world *world, const struct ptni_space *space,

@@ -7,9 +7,9 @@
  *   L2  every block that the table leads to is in use (else it will be used again),
  *   L3  no block was given back that was not in use.
  *
- * L1 is judged only in worlds in which nobody died and every operation was done: a death between unlinking a block
- * and setting its free bit, or a CAS whose outcome nobody knows, leaves blocks behind (H10 of table.h), and a chunk
- * whose owner told what is free in it is not asked about.
+ * L1 is judged only in worlds in which nobody died, no lane failed and no node refused anything: a death between
+ * unlinking a block and setting its free bit, an atomic whose outcome nobody knows, or a free bit that there is no
+ * window for, leaves blocks behind (H10 of table.h).
  */
 #ifndef TESTS_SIM_LEAK_H
 #define TESTS_SIM_LEAK_H
