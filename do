@@ -21,7 +21,8 @@ usage: ./do COMMAND
   ycsb     build, run YCSB's workloads A, B, C, D and F on the hash table in this
            process, show throughput and latency                     (about 2 minutes)
   test     build plainly, with the address and undefined-behaviour sanitizers and
-           with the thread sanitizer, run every test                (about 10 minutes)
+           with the thread sanitizer, run every test; then see that they find bugs
+           which were planted                                       (about 12 minutes)
   sim      simulated worlds with faults, from fresh seeds, for a minute; or
            sim SEED       one seed again          sim --crash       every death
            sim --bugs     planted bugs are found  sim --exhaustive  small scopes
@@ -33,7 +34,7 @@ usage: ./do COMMAND
 Needed Debian packages that are missing are installed first (as root; otherwise the
 command to run is shown). Environment:
   JOBS=N          compile and test N at a time (default: the number of CPUs)
-  BUILD_DIR=DIR   build there instead of in build/ (and DIR-address, DIR-thread)
+  BUILD_DIR=DIR   build there instead of in build/ (and DIR-address, -thread, -planted)
   PACKAGES=no     do not look at packages: what is needed is there in another way
 END
 }
@@ -70,12 +71,13 @@ packages_need() {
 	$command || fail "apt-get could not install them (see above)"
 }
 
-# build_in DIR SANITIZER TESTS [TARGET...]
+# build_in DIR SANITIZER TESTS [TARGET...]; with planted=ON, bugs in it (core/base/planted.h)
+planted=OFF
 build_in() {
 	local dir=$1 sanitizer=$2 tests=$3
 	shift 3
 	cmake -S . -B "$dir" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPTN_WERROR=ON \
-		-DPTN_TESTS="$tests" -DPTN_SANITIZE="$sanitizer" >"$dir.log" 2>&1 ||
+		-DPTN_TESTS="$tests" -DPTN_SANITIZE="$sanitizer" -DPTN_PLANTED="$planted" >"$dir.log" 2>&1 ||
 		{ cat "$dir.log"; fail "configuring $dir failed (see above)"; }
 	rm -f "$dir.log"
 	if [ -t 1 ]; then
@@ -122,16 +124,19 @@ do_test() {
 	# The tables' own suite, ds, and the simulator have one thread only: nothing for the thread sanitizer.
 	local start=$SECONDS threaded='unit|nic|mt|ycsb'
 	packages_need "${packages_build[@]}" "${packages_test[@]}"
-	say "Building plainly (1 of 3)"
+	say "Building plainly (1 of 4)"
 	build_in "$build" none ON
 	suite "$build" "the plain build" -j "$jobs"
-	say "Building with the address and undefined-behaviour sanitizers (2 of 3)"
+	say "Building with the address and undefined-behaviour sanitizers (2 of 4)"
 	build_in "$build-address" address ON
 	suite "$build-address" "for memory errors and undefined behaviour" -L "^($threaded|ds|sim)\$" -j "$jobs"
-	say "Building with the thread sanitizer (3 of 3)"
+	say "Building with the thread sanitizer (3 of 4)"
 	build_in "$build-thread" thread ON
 	suite "$build-thread" "for data races" -L "^($threaded)\$" -j "$jobs"
-	say "Three builds tested in $((SECONDS - start)) s"
+	say "Building with known bugs planted (4 of 4)"
+	planted=ON build_in "$build-planted" none ON patronus-sim ds_test_hash_{reuse,model,crash,schedule}
+	suite "$build-planted" "that the tests find them" -L '^planted$'
+	say "Four builds tested in $((SECONDS - start)) s"
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
 }
@@ -182,6 +187,7 @@ do_ycsb() {
 
 do_sim() {
 	packages_need "${packages_build[@]}" "${packages_test[@]}"
+	case " $* " in *" --bugs "*) build=$build-planted planted=ON ;; esac
 	say "Building into $build/"
 	build_in "$build" none ON patronus-sim
 	"$build"/tests/sim/patronus-sim --jobs "$jobs" "$@"
@@ -198,7 +204,7 @@ do_format() {
 }
 
 do_clean() {
-	rm -rf "$build" "$build-address" "$build-thread"
+	rm -rf "$build" "$build-address" "$build-thread" "$build-planted"
 }
 
 case ${1:-} in

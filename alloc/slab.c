@@ -290,6 +290,8 @@ bool ptni_slab_retire(struct ptni_heap *heap, struct ptni_owned_slab *slab, uint
 {
 	uint64_t bit = UINT64_C(1) << index % 64;
 
+	if (ptni_planted(PTNI_BUG_REUSE_EARLY) || ptni_planted(PTNI_BUG_READ_TORN))
+		return ptni_slab_cancel(heap, slab, index);
 	if (not_used(heap, slab, index / 64) & bit)
 		return false;
 	if (slab->tag[PTNI_YOUNG] != tag || !slab->in_limbo)
@@ -444,8 +446,6 @@ static uint32_t slab_promote(struct ptni_heap *heap, struct ptni_owned_slab *sla
 {
 	uint32_t freed = 0;
 
-	if (ptni_planted(PTNI_BUG_REUSE_EARLY))
-		horizon = UINT64_MAX;
 	if (slab->limbo_count[PTNI_OLD] && horizon > slab->tag[PTNI_OLD])
 		freed += generation_free(heap, slab, PTNI_OLD);
 	if (!slab->limbo_count[PTNI_OLD] && slab->limbo_count[PTNI_YOUNG]) {

@@ -67,7 +67,7 @@
 	  "the same by way of the slot cache", \
 	  "address caches that are not checked") \
 	X(READ_TORN, "read-torn", \
-	  "a block that fails its checksum is returned", \
+	  "a block that fails its checksum is returned (and blocks are used again at once, else none is torn)", \
 	  "tables without checksum, trees that test && for ||") \
 	X(READ_PREFIX, "read-prefix", \
 	  "keys are compared without their length", \
@@ -96,7 +96,7 @@
 	  "deletes that clear the first match only") \
 	/* using memory again */ \
 	X(REUSE_EARLY, "reuse-early", \
-	  "a block is used again without a grace period: its word comes back", \
+	  "a block is used again as soon as it is unlinked: its word comes back", \
 	  "recycling allocators, slots without a version") \
 	X(REUSE_CACHED, "reuse-cached", \
 	  "a cached word is expected by a CAS however old it is", \

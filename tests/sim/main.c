@@ -24,7 +24,7 @@ static const char usage[] =
 	"  --crash [all]    kill a client behind every verb of every operation\n"
 	"  --crash-point N  one of these, by the number that a failure names\n"
 	"  --exhaustive [all] every schedule of small scopes\n"
-	"  --bugs           every planted bug must be found\n"
+	"  --bugs [NAME]    every planted bug must be found (core/base/planted.h)\n"
 	"\n"
 	"  --seconds N      of wall time (60)\n"
 	"  --jobs N         worlds at a time (the number of CPUs)\n"
@@ -72,7 +72,8 @@ static int argument_take(struct arguments *args, char **argv)
 	}
 	if (!strcmp(argv[0], "--bugs")) {
 		args->mode = argv[0] + 2;
-		return 1;
+		args->options.bug = argv[1] && *argv[1] != '-' ? argv[1] : NULL;
+		return 1 + (args->options.bug != NULL);
 	}
 	if (!strcmp(argv[0], "--crash") || !strcmp(argv[0], "--exhaustive")) {
 		args->mode = argv[0] + 2;

@@ -10,6 +10,7 @@ struct mode_options {
 	uint64_t seconds; /* of wall time, for modes that go on */
 	uint32_t jobs;
 	bool trace; /* one line an event, to standard output */
+	const char *bug; /* of --bugs: this one only; NULL: all */
 };
 
 /* Fresh seeds for so long, or until one fails. */

@@ -76,6 +76,7 @@ struct world_config {
 	uint32_t preset; /* the first so many keys are there before */
 	uint32_t weight[WORLD_ACTS];
 	uint32_t value_max; /* bytes */
+	uint32_t value_fixed; /* all of them have so many; 0 = no */
 	uint32_t groups; /* of a subtable; 2 = splits soon */
 	uint32_t subtables;
 	uint64_t cache_entries;

@@ -37,6 +37,8 @@ static size_t value_len(const struct world *world, uint32_t key, uint32_t value)
 	static const uint16_t usual[] = { 8, 41, 120, 200 };
 	uint64_t chance = mix(key, value);
 
+	if (world->config.value_fixed)
+		return world->config.value_fixed;
 	if (chance % 32)
 		return usual[(chance >> 8) % 4];
 	return 8 + (chance >> 8) % (world->config.value_max - 7);
