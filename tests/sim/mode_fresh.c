@@ -65,6 +65,7 @@ int mode_seed(const struct mode_options *options, uint64_t seed)
 {
 	struct world_config config;
 	struct world_result result;
+	struct oracle_sums sums;
 
 	world_config_draw(seed, &config);
 	if (options->trace)
@@ -78,6 +79,10 @@ int mode_seed(const struct mode_options *options, uint64_t seed)
 	       (unsigned long long)result.ops, result.errors,
 	       (unsigned long long)result.virtual_ns / 1000, result.lives, result.kills,
 	       (unsigned long long)result.hash);
+	oracle_sums(&sums);
+	printf("judged: %llu accesses, %llu blocks linked, %llu walks over the table\n",
+	       (unsigned long long)sums.accesses, (unsigned long long)sums.links,
+	       (unsigned long long)sums.walks);
 	if (result.failed)
 		say_failure(seed, &result);
 	return result.failed;
