@@ -115,6 +115,8 @@ struct ptni_hash_worker {
 	struct ptni_slot_cache cache;
 	struct ptni_split_scratch *scratch;
 	bool scratch_busy; /* by another fiber of the worker */
+	uint32_t doubt; /* in the cache as a guide for CASes (write.c) */
+	uint32_t asked; /* times that it would have been one */
 };
 
 /* A table's part on one node. */

@@ -2,6 +2,20 @@
 /* Put, insert, update, delete: everything that changes a slot by one CAS (table.h: H2, H4). */
 #include "ds/hashtable/table.h"
 
+/*
+ * A CAS that goes by the cache alone saves a round trip if the slot is as the cache says, and costs the card
+ * a CAS in vain if not. Where many write, most words are another's by now. Doubt grows with each that fails and
+ * shrinks with each that does not, so that it settles where three of five succeed; in great doubt the slot
+ * is read first, but for one in DOUBT_PROBE.
+ */
+enum {
+	DOUBT_FAILED = 3,
+	DOUBT_GOOD = 2,
+	DOUBT_GREAT = 24,
+	DOUBT_MAX = 48,
+	DOUBT_PROBE = 16,
+};
+
 enum write_mode {
 	WRITE_PUT,
 	WRITE_INSERT,
@@ -90,6 +104,14 @@ int ptni_hash_publish_failed(struct ptni_hash_op *op, const struct ptni_found *f
 	return observed && !(word & PTNI_SLOT_MOVED) ? 0 : code;
 }
 
+static void doubt_note(struct ptni_hash_worker *state, bool good)
+{
+	if (good)
+		state->doubt -= state->doubt < DOUBT_GOOD ? state->doubt : DOUBT_GOOD;
+	else if (state->doubt < DOUBT_MAX)
+		state->doubt += DOUBT_FAILED;
+}
+
 /* The CAS of a cached word met another one: that is what to look at next. */
 static void learn_changed(struct ptni_hash_op *op, const struct ptni_found *found, uint64_t word)
 {
@@ -133,6 +155,8 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 		return ptni_hash_publish_failed(op, found, observed, ret);
 	op->written = true;
 	word = op->nic->word[0];
+	if (!observed)
+		doubt_note(op->state, word == expected);
 	if (word == expected)
 		return ptni_hash_published(op, found);
 	if (word == (expected | PTNI_SLOT_FROZEN) && !ptni_planted(PTNI_BUG_WRITE_FROZEN)) {
@@ -157,6 +181,8 @@ bool ptni_hash_blind(struct ptni_hash_op *op, struct ptni_found *found)
 	    hint.index >= ptni_subtable_words(op->hash->groups) ||
 	    (!ptni_slot_cache_is(cache, op->code, ptni_hash_second(op)) &&
 	     !ptni_planted(PTNI_BUG_WRITE_KEYLESS)))
+		return false;
+	if (op->state->doubt >= DOUBT_GREAT && ++op->state->asked % DOUBT_PROBE)
 		return false;
 	found->index = hint.index;
 	found->word = hint.word;

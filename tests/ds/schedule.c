@@ -68,6 +68,7 @@ static void reset_table(struct ptn_client *client, struct ptn_hash *hash)
 	directory->changes = 0;
 	memset(state->cache.set, 0, (state->cache.mask + 1) * sizeof(*state->cache.set));
 	state->scratch_busy = false;
+	state->doubt = state->asked = 0;
 	assert_int_equal(ptni_hash_op_begin(&op, mock_worker(client), hash, NULL, 0), 0);
 	assert_int_equal(ptni_directory_refresh(&op), 0);
 	ptni_hash_op_end(&op);
