@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* YCSB's workloads on the hash table, and its load phase. */
+/* YCSB's workloads on the hash table, and its load phase, at the end of which every worker has met every record. */
 #ifndef YCSB_MODEL_MIX_H
 #define YCSB_MODEL_MIX_H
 
@@ -10,6 +10,7 @@ struct model_mix {
 	uint32_t records;
 	uint32_t value_bytes;
 	uint64_t inserted; /* by D, over all clients */
+	uint32_t loaded; /* fibers that have put their share */
 };
 
 int model_mix_open(struct model_fiber *fiber);

@@ -7,8 +7,9 @@
 #include <string.h>
 
 enum {
-	RECORDS = 20000,
-	SPAN_NS = 10000000,
+	RECORDS = 5000,
+	WARM_NS = 8000000, /* until memory is used again */
+	MEASURE_NS = 8000000,
 	SIZES = 6, /* 8, 16, ... 256 clients */
 };
 
@@ -17,12 +18,12 @@ struct row {
 	double ops, tries, p50_us, p99_us;
 };
 
-static int row_run(unsigned clients, uint64_t span_ns, struct row *row_out)
+static int row_run(unsigned clients, uint64_t measure_ns, struct row *row_out)
 {
 	struct model_mix mix = { .letter = 'U', .records = RECORDS, .value_bytes = 64 };
 	struct ptn_hash_options table = { .size = sizeof(table),
 					  .initial_slots = 3 * RECORDS,
-					  .cache_entries = 65536 };
+					  .cache_entries = 16384 };
 	unsigned processes = clients / 8;
 	struct model_config config = {
 		.card = PTNI_SIM_CX5,
@@ -33,8 +34,8 @@ static int row_run(unsigned clients, uint64_t span_ns, struct row *row_out)
 		.fibers = 1,
 		.node_memory_bytes = UINT64_C(256) << 20,
 		.table = &table,
-		.warm_ns = span_ns,
-		.measure_ns = span_ns,
+		.warm_ns = WARM_NS,
+		.measure_ns = measure_ns,
 		.open = model_mix_open,
 		.load = model_mix_load,
 		.step = model_mix_step,
@@ -86,14 +87,14 @@ static int draw(const struct row *rows, const char *file)
 
 int model_part_contention(const struct model_options *options, FILE *to)
 {
-	uint64_t span_ns = options->quick ? SPAN_NS / 10 : SPAN_NS;
+	uint64_t measure_ns = options->quick ? MEASURE_NS / 8 : MEASURE_NS;
 	struct row rows[SIZES];
 	int ret = 0;
 
 	fprintf(to, "| clients | M op/s | CASes per operation | p50, us | p99, us |\n"
 		    "|---:|---:|---:|---:|---:|\n");
 	for (unsigned i = 0; i < SIZES && !ret; i++) {
-		ret = row_run(8u << i, span_ns, &rows[i]);
+		ret = row_run(8u << i, measure_ns, &rows[i]);
 		if (!ret)
 			fprintf(to, "| %u | %.3f | %.3f | %.1f | %.1f |\n", rows[i].clients,
 				rows[i].ops / 1e6, rows[i].tries, rows[i].p50_us, rows[i].p99_us);

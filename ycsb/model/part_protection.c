@@ -4,9 +4,10 @@
 #include "ycsb/model/parts.h"
 
 enum {
-	RECORDS = 20000,
+	RECORDS = 5000,
 	VALUE_BYTES = 64,
-	SPAN_NS = 10000000, /* warm, then measured as long */
+	WARM_NS = 2000000,
+	MEASURE_NS = 8000000,
 	FILL_RECORDS = 300,
 };
 
@@ -14,13 +15,13 @@ static const struct shape {
 	unsigned machines, processes, workers, fibers;
 } shapes[] = { { 1, 1, 8, 1 }, { 3, 4, 8, 1 }, { 3, 4, 8, 8 } };
 
-static int mix_run(char letter, const struct shape *shape, bool protection, uint64_t span_ns,
+static int mix_run(char letter, const struct shape *shape, bool protection, uint64_t measure_ns,
 		   struct model_result *result_out)
 {
 	struct model_mix mix = { .letter = letter, .records = RECORDS, .value_bytes = VALUE_BYTES };
 	struct ptn_hash_options table = { .size = sizeof(table),
 					  .initial_slots = 3 * RECORDS,
-					  .cache_entries = 65536 };
+					  .cache_entries = 16384 };
 	struct model_config config = {
 		.card = PTNI_SIM_CX5,
 		.seed = 1,
@@ -31,8 +32,8 @@ static int mix_run(char letter, const struct shape *shape, bool protection, uint
 		.unprotected = !protection,
 		.node_memory_bytes = UINT64_C(256) << 20,
 		.table = &table,
-		.warm_ns = span_ns,
-		.measure_ns = span_ns,
+		.warm_ns = WARM_NS,
+		.measure_ns = measure_ns,
 		.open = model_mix_open,
 		.load = model_mix_load,
 		.step = model_mix_step,
@@ -47,7 +48,7 @@ static int mix_run(char letter, const struct shape *shape, bool protection, uint
 
 int model_part_protection(const struct model_options *options, FILE *to)
 {
-	uint64_t span_ns = options->quick ? SPAN_NS / 10 : SPAN_NS;
+	uint64_t measure_ns = options->quick ? MEASURE_NS / 8 : MEASURE_NS;
 	struct model_result on, off;
 	int ret = 0;
 
@@ -58,9 +59,9 @@ int model_part_protection(const struct model_options *options, FILE *to)
 		for (unsigned i = 0; i < sizeof(shapes) / sizeof(shapes[0]) && !ret; i++) {
 			const struct shape *shape = &shapes[i];
 
-			ret = mix_run(*letter, shape, true, span_ns, &on);
+			ret = mix_run(*letter, shape, true, measure_ns, &on);
 			if (!ret)
-				ret = mix_run(*letter, shape, false, span_ns, &off);
+				ret = mix_run(*letter, shape, false, measure_ns, &off);
 			if (ret)
 				break;
 			fprintf(to,

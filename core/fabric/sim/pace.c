@@ -18,7 +18,8 @@
 #include <stdlib.h>
 
 enum {
-	WORDS = 4096, /* atomics on words that differ in these bits of their address do not meet */
+	WORD_BITS = 15, /* so many words' times are kept */
+	WORDS = 1 << WORD_BITS,
 	PS = 1000,
 	ATOMIC_BYTES = 28, /* of a request beyond the headers: two operands; the answer has one */
 	ATOMIC_ANSWER_BYTES = 8,
@@ -148,6 +149,16 @@ static uint64_t latency_ns(const struct ptni_sim_timing *timing, enum ibv_wr_opc
 	return sim_is_atomic(opcode) ? timing->atomic_ns : timing->write_ns;
 }
 
+/* Words that meet by chance are few: their addresses are mixed, unless the card is said to take the low bits. */
+static uint64_t *word_of(struct sim_port *port, const struct ptni_sim_timing *timing, uint64_t addr)
+{
+	unsigned bits = timing->atomic_word_bits;
+
+	if (bits)
+		return &port->word_ps[(addr & ((UINT64_C(1) << bits) - 1)) / 8 % WORDS];
+	return &port->word_ps[addr * UINT64_C(0x9e3779b97f4a7c15) >> (64 - WORD_BITS)];
+}
+
 /* The link is as fast at both ends: a message that found it free has passed when it arrives. */
 static uint64_t link_in(struct sim_port *port, uint64_t now_ps, uint64_t span_ps)
 {
@@ -164,7 +175,7 @@ uint64_t ptni_sim_pace_arrive(struct sim_qp *qp, const struct ibv_send_wr *wr)
 	at_ps = link_in(port, qp->nic->sim->now_ns * PS, link_ps(timing, sent_bytes(wr)));
 	at_ps = take(&port->response_ps, at_ps, rate_ps(timing, wr->opcode));
 	if (sim_is_atomic(wr->opcode))
-		at_ps = take(&port->word_ps[wr->wr.atomic.remote_addr / 8 % WORDS], at_ps,
+		at_ps = take(word_of(port, timing, wr->wr.atomic.remote_addr), at_ps,
 			     timing->atomic_word_ns * (uint64_t)PS);
 	qp->due_last_ns = later(at_ps / PS + latency_ns(timing, wr->opcode), qp->due_last_ns);
 	return qp->due_last_ns;

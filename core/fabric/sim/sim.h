@@ -72,6 +72,7 @@ struct ptni_sim_timing {
 	uint32_t request_ps; /* as nic_request_ns */
 	uint32_t read_ps, write_ps, atomic_ps; /* as nic_response_ns; SEND as WRITE */
 	uint32_t atomic_word_ns; /* between two atomics on a word */
+	uint32_t atomic_word_bits; /* words whose addresses agree in so many low bits count as one; 0 = all bits */
 	uint32_t bind_ps, invalidate_ps; /* between two of a NIC */
 	uint32_t cpu_doorbell_ns, cpu_request_ns,
 		cpu_bind_ns; /* CPU: of a post, each request in it, each
