@@ -393,29 +393,40 @@ void ptni_slab_tell(const struct ptni_heap *heap, const struct ptni_owned_slab *
 		told[1 + words + i] = slab->limbo[PTNI_OLD][i] | slab->limbo[PTNI_YOUNG][i];
 }
 
-/* Another client wrote it: every value must do no harm. */
+/*
+ * Another client wrote it: every value must do no harm. Blocks that this worker has retired since the slab came
+ * are in limbo already, and stay there.
+ */
 void ptni_slab_told(struct ptni_heap *heap, struct ptni_owned_slab *slab, const uint64_t *told,
 		    uint64_t horizon, uint64_t epoch)
 {
 	uint32_t words = ptni_slab_words(&heap->layout), tail = heap->layout.blocks % 64;
+	uint64_t tag = told[0] <= epoch ? told[0] : epoch + 1;
+	uint32_t count_free = 0, count_limbo = 0;
 	bool waits = horizon <= told[0];
 
 	for (uint32_t i = 0; i < words; i++) {
 		uint64_t valid = tail && i == words - 1 ? (UINT64_C(1) << tail) - 1 : UINT64_MAX;
-		uint64_t limbo = told[1 + words + i] & valid, free = told[1 + i] & valid & ~limbo;
+		uint64_t news = valid & ~not_used(heap, slab, i);
+		uint64_t limbo = told[1 + words + i] & news, free = told[1 + i] & news & ~limbo;
 
-		slab->free[i] = waits ? free : free | limbo;
-		slab->limbo[PTNI_OLD][i] = waits ? limbo : 0;
-		slab->free_count += (uint32_t)__builtin_popcountll(slab->free[i]);
-		slab->limbo_count[PTNI_OLD] +=
-			(uint32_t)__builtin_popcountll(slab->limbo[PTNI_OLD][i]);
+		if (!waits)
+			free |= limbo;
+		limbo = waits ? limbo : 0;
+		slab->free[i] |= free;
+		slab->limbo[PTNI_OLD][i] |= limbo;
+		count_free += (uint32_t)__builtin_popcountll(free);
+		count_limbo += (uint32_t)__builtin_popcountll(limbo);
 	}
-	heap->blocks_free += slab->free_count;
-	heap->blocks_limbo += slab->limbo_count[PTNI_OLD];
-	slab->tag[PTNI_OLD] = told[0] <= epoch ? told[0] : epoch + 1;
+	slab->free_count += count_free;
+	heap->blocks_free += count_free;
+	if (!slab->limbo_count[PTNI_OLD] || slab->tag[PTNI_OLD] < tag)
+		slab->tag[PTNI_OLD] = tag;
+	slab->limbo_count[PTNI_OLD] += count_limbo;
+	heap->blocks_limbo += count_limbo;
 	slab->version = (uint16_t)epoch;
 	slab->scanned = heap->layout.blocks;
-	if (slab->limbo_count[PTNI_OLD]) {
+	if (count_limbo && !slab->in_limbo) {
 		slab->in_limbo = true;
 		cds_list_add_tail(&slab->limbo_link, &heap->limbo);
 	}

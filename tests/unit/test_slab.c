@@ -352,6 +352,32 @@ static void agrees_with_a_model(void **state)
 		model_run(seed);
 }
 
+/* Blocks retired by the adopter before it had read what was told stay in limbo, each once. */
+static void told_of_a_slab_in_use(void **state)
+{
+	uint64_t told[1 + 2 * 64] = { 4 };
+	struct ptni_owned_slab *slab;
+	uint32_t words;
+
+	heap_open(64);
+	assert_non_null(ptni_heap_add(&heap, ptni_block_class(64), BASE, 1, 7, true));
+	slab = cds_list_first_entry(&heap.all, struct ptni_owned_slab, all_link);
+	words = ptni_slab_words(&heap.layout);
+	assert_true(1 + 2 * words <= sizeof(told) / sizeof(told[0]));
+	assert_true(ptni_slab_retire(&heap, slab, 0, 6));
+	assert_true(
+		ptni_slab_retire(&heap, slab, 1, 7)); /* block 0 is of the older generation now */
+	told[1] = 0x0f; /* blocks 0 and 1 too, which is a lie */
+	told[1 + words] = 0x30;
+	ptni_slab_told(&heap, slab, told, 3, 7);
+	assert_int_equal(heap.blocks_free, 2);
+	assert_int_equal(slab->free_count, 2);
+	assert_int_equal(heap.blocks_limbo, 4);
+	assert_false(ptni_slab_retire(&heap, slab, 0, 7));
+	assert_false(ptni_slab_retire(&heap, slab, 4, 7));
+	heap_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +388,7 @@ int main(void)
 		cmocka_unit_test(collected_bits_go_to_limbo_once),
 		cmocka_unit_test(chunk_is_empty_when_all_its_slabs_are),
 		cmocka_unit_test(adopted_chunk_gives_nothing_before_its_scan),
+		cmocka_unit_test(told_of_a_slab_in_use),
 		cmocka_unit_test(agrees_with_a_model),
 	};
 
