@@ -40,6 +40,7 @@ enum world_act {
 	WORLD_DELETE,
 	WORLD_MULTI_GET,
 	WORLD_WALK,
+	WORLD_MEMORY, /* not the table: leased memory, all its life */
 	WORLD_ACTS
 };
 

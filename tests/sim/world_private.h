@@ -98,6 +98,9 @@ uint64_t world_node_idle_ns(struct ptn_node *node);
 /* world_client.c */
 int world_life_start(struct world *world, unsigned client, bool verifier);
 
+/* world_memory.c */
+int world_memory(struct world_worker *worker);
+
 /* world_work.c */
 void world_work(struct world_worker *worker);
 void world_preset(struct world_worker *worker);

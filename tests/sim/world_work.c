@@ -239,7 +239,7 @@ static int walk(struct world_worker *worker)
 }
 
 static const char *const act_name[] = { "get",    "put",       "insert", "update",
-					"delete", "multi-get", "walk" };
+					"delete", "multi-get", "walk",   "leased memory" };
 
 static bool act(struct world_worker *worker, enum world_act what, uint32_t key)
 {
@@ -256,6 +256,8 @@ static bool act(struct world_worker *worker, enum world_act what, uint32_t key)
 		ret = multi_get(worker, key);
 	else if (what == WORLD_WALK)
 		ret = walk(worker);
+	else if (what == WORLD_MEMORY)
+		ret = world_memory(worker);
 	else
 		ret = write_one(worker, kind[what], key);
 	worker->op_began_ns = 0;
