@@ -317,7 +317,9 @@ void exhaust_run(const struct exhaust *exhaust, struct exhaust_result *result_ou
 	search.result = result_out;
 	schedule_prepare(&search.run, &exhaust->schedule);
 	do {
-		if (exhaust->limit && result_out->schedules == exhaust->limit) {
+		if (exhaust->limit &&
+		    result_out->schedules + result_out->cut + result_out->starved >=
+			    exhaust->limit) {
 			result_out->limited = true;
 			break;
 		}

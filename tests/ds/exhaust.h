@@ -25,7 +25,7 @@ struct exhaust {
 	unsigned backoffs; /* of each client in all; schedules with more are not followed */
 	bool hasty;
 	bool whole; /* no reduction: every order of all steps */
-	unsigned long limit; /* schedules; 0 = no limit */
+	unsigned long limit; /* schedules, with those given up; 0 = no limit */
 };
 
 struct exhaust_result {

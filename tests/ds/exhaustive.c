@@ -6,7 +6,8 @@
  *     patronus-exhaustive [--all] [--list] [--only TEXT] [--limit SCHEDULES]
  *
  * --all   also the scopes that take long       --only   scopes whose name contains the text
- * --list  names only                           --limit  of each scope (0 = none); reaching it is told
+ * --list  names only                           --limit  of each scope, with those given up (0 = none); reaching
+ *                                                       it is told
  *
  * One line for each scope: schedules run, cut because they were like one that was run, given up because a client
  * backed off too often. Exit status: 0 all is well, 1 a schedule is wrong, 2 usage.
