@@ -162,6 +162,17 @@ static void heap_settle(struct ptni_view *view, struct ptni_heap *heap)
 		ptni_heap_park(heap);
 }
 
+/* What is on its way back to the node, but no longer than the operation may take. */
+static void puts_await(struct ptni_op *op, struct ptni_view *view)
+{
+	struct ptni_wait wait;
+
+	ptni_wait_begin(&wait, view->worker, op->deadline_ns);
+	while (view->put.busy && !ptni_call_done(&view->put.call))
+		if (ptni_wait_turn(&wait))
+			return;
+}
+
 /* Nothing was free and the node had nothing: what can be had without waiting for an epoch. */
 static bool scrape(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *heap)
 {
@@ -171,7 +182,7 @@ static bool scrape(struct ptni_op *op, struct ptni_view *view, struct ptni_heap 
 		if (view->heap[i])
 			heap_settle(view, view->heap[i]);
 	do /* of other classes: the node may have room then */
-		(void)ptni_chunk_return_wait(view);
+		puts_await(op, view);
 	while (ptni_chunk_return(view));
 	do
 		more = ptni_sweep_step(view, heap, true);
@@ -237,7 +248,7 @@ static int refill(struct ptni_op *op, struct ptni_view *view, unsigned block_cla
 static int take_slow(struct ptni_op *op, struct ptni_space *space, unsigned block_class,
 		     struct ptni_view **view_out, uint64_t *addr_out)
 {
-	int ret = ptni_view_get(op->worker, space, view_out);
+	int ret = ptni_view_get(op, space, view_out);
 
 	while (!ret) {
 		ret = refill(op, *view_out, block_class);
@@ -315,7 +326,7 @@ void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t ad
 	uint32_t index;
 
 	view = ptni_view_of(op->worker, space);
-	if (__builtin_expect(!view, 0) && ptni_view_get(op->worker, space, &view))
+	if (__builtin_expect(!view, 0) && ptni_view_get(op, space, &view))
 		return; /* no memory for a view: the block stays until its chunk is adopted */
 	index = ptni_slab_index(layout, addr - base);
 	if (block_class >= PTNI_BLOCK_CLASSES || index >= layout->blocks ||

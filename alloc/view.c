@@ -185,9 +185,10 @@ static void dead_release(struct ptni_alloc_state *state, struct ptni_worker_view
 
 /*
  * The keeper knows E from its latest look, which may not have been yet. E is at most one past what
- * this session has reported, or was told in its welcome: not past what is read here, plus one.
+ * this session has reported, or was told in its welcome: not past what is read here, plus one. It is part of an
+ * operation that ends then.
  */
-static int epoch_read(struct ptni_view *view)
+static int epoch_read(struct ptni_view *view, uint64_t deadline_ns)
 {
 	const struct ptni_window *status = ptni_window_status(view->worker, view->space->node);
 	struct ptni_status_page *copy;
@@ -197,6 +198,8 @@ static int epoch_read(struct ptni_view *view)
 
 	if (ret)
 		return ret;
+	if (deadline_ns < op.deadline_ns)
+		op.deadline_ns = deadline_ns;
 	copy = ptni_op_buffer(&op, sizeof(*copy));
 	ptni_batch_init(&batch, &op, view->space->node);
 	ptni_batch_read(&batch, status, status->addr, copy, sizeof(*copy));
@@ -225,8 +228,9 @@ static struct ptni_view *view_publish(struct ptni_alloc_state *state, struct ptn
 	return view;
 }
 
-int ptni_view_get(struct ptn_worker *worker, struct ptni_space *space, struct ptni_view **view_out)
+int ptni_view_get(struct ptni_op *op, struct ptni_space *space, struct ptni_view **view_out)
 {
+	struct ptn_worker *worker = op->worker;
 	struct ptni_view *view = ptni_view_of(worker, space);
 	struct ptni_alloc_state *state;
 	struct ptni_worker_views *views;
@@ -242,7 +246,7 @@ int ptni_view_get(struct ptn_worker *worker, struct ptni_space *space, struct pt
 			return ret;
 		dead_release(state, views);
 		view->views = views;
-		ret = epoch_read(view);
+		ret = epoch_read(view, op->deadline_ns);
 		if (ret) {
 			ptni_view_free(view);
 			return ret;
@@ -324,6 +328,15 @@ static int windows_file(struct ptni_view *view, const struct ptni_call *call,
 	return ret ? ret : reply->count && reply->more;
 }
 
+/* What is left of the operation, which holds epochs back on all nodes: a silent one may not keep it. */
+static uint64_t time_left_ns(const struct ptni_op *op, const struct ptni_view *view)
+{
+	uint64_t now_ns = ptni_worker_now_ns(view->worker);
+	uint64_t left_ns = op->deadline_ns > now_ns ? op->deadline_ns - now_ns : 0;
+
+	return left_ns < CALL_TIMEOUT_NS ? left_ns : CALL_TIMEOUT_NS;
+}
+
 /* One call. 1: there are more. A call that failed keeps its tags: they may have been granted. */
 static int windows_ask(struct ptni_op *op, struct ptni_view *view)
 {
@@ -344,7 +357,7 @@ static int windows_ask(struct ptni_op *op, struct ptni_view *view)
 	if (!request.count)
 		return ret;
 	ret = ptni_call_start(&call, view->worker, view->space->node, &request, sizeof(request),
-			      CALL_TIMEOUT_NS);
+			      time_left_ns(op, view));
 	if (ret) {
 		while (request.count)
 			ptni_window_release(window[--request.count]);
@@ -386,7 +399,7 @@ int ptni_space_window_fetch(struct ptni_op *op, struct ptni_space *space, uint64
 	if (!window) {
 		if ((addr - space->region) >> space->extent_shift >= space->extents)
 			return -EFAULT;
-		ret = ptni_view_get(op->worker, space, &view);
+		ret = ptni_view_get(op, space, &view);
 		if (!ret && !ptni_space_window(op->worker, space, addr))
 			ret = windows_fetch(op, view, addr);
 		if (ret)

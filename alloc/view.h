@@ -182,7 +182,7 @@ struct ptni_worker_views {
 int ptni_alloc_state(struct ptn_client *client, struct ptni_alloc_state **state_out);
 
 /* --- view.c */
-int ptni_view_get(struct ptn_worker *worker, struct ptni_space *space, struct ptni_view **view_out);
+int ptni_view_get(struct ptni_op *op, struct ptni_space *space, struct ptni_view **view_out);
 void ptni_view_free(struct ptni_view *view); /* local memory only; windows stay reserved */
 static inline struct ptni_view *ptni_view_of(struct ptn_worker *worker, struct ptni_space *space)
 {

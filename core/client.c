@@ -81,15 +81,18 @@ static int fabric_take(struct ptn_client *client, const char *address,
 }
 
 /*
- * What all nodes can serve. An operation that runs keeps the keeper from reporting epochs, twice in a row at
- * worst (epoch.c), and a node fences who does not report for two terms: so it is cut short before.
+ * What all nodes can serve. An operation that runs keeps the keeper from reporting epochs to any node, twice
+ * in a row at worst (epoch.c), and a node fences who does not report for two terms. So it is cut short
+ * before, though it may have to wait for a node that is silent: twice (3/4 + 1/16 for a fence, recovery.c),
+ * an eighth for the table's hook that asks there in vain (ds/hashtable/directory.c), and an eighth until the
+ * keeper looks.
  */
 static void limits_apply(struct ptn_client *client)
 {
 	client->workers_max = PTNI_WORKERS_MAX;
 	for (unsigned i = 0; i < client->node_count; i++) {
 		const struct ptni_welcome *welcome = &client->session[i]->welcome;
-		uint64_t longest_ns = client->session[i]->term_ns / 8 * 7;
+		uint64_t longest_ns = client->session[i]->term_ns / 4 * 3;
 
 		if (welcome->workers_max < client->workers_max)
 			client->workers_max = welcome->workers_max;
@@ -200,6 +203,11 @@ unsigned ptni_client_node_count(const struct ptn_client *client)
 const struct ptni_welcome *ptni_client_node(const struct ptn_client *client, unsigned node)
 {
 	return &client->session[node]->welcome;
+}
+
+int ptni_client_node_error(const struct ptn_client *client, unsigned node)
+{
+	return ptni_session_error(client->session[node]);
 }
 
 bool ptni_client_protected(const struct ptn_client *client)

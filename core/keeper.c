@@ -30,7 +30,7 @@ enum {
 	TURN_RUNS = 64, /* looks at the completion queue before a turn leaves what is under way */
 	TERM_DIVISOR = 3,
 	RETRY_DIVISOR = 16,
-	EPOCH_TERM_DIVISOR = 4,
+	EPOCH_TERM_DIVISOR = 8,
 	SILENCE_TERMS = 4,
 	OP_TIMEOUT_MIN_NS = 10000000,
 	EPOCH_FIBERS_MAX = PTNI_OPS_MAX / 2,

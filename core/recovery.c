@@ -27,8 +27,10 @@
 enum {
 	ATTEMPTS_MAX = 2 * PTNI_LANES_MAX,
 	NOT_REFUSED = PTNI_BATCH_MAX,
+	FENCE_TIMEOUT_DIVISOR = 12, /* of 3/4 of a term: a sixteenth */
 };
-#define FENCE_NS UINT64_C(1000000000) /* the least time to wait for a fence */
+/* The least time to wait for a fence, but no more than a part of the term: see limits_apply in client.c. */
+#define FENCE_NS UINT64_C(1000000000)
 
 struct recovery {
 	struct ptni_batch *batch;
@@ -136,7 +138,9 @@ static int prepare(struct recovery *r)
 /* Nothing that was posted on the flight's lane can land any more. */
 static int fence(struct recovery *r, const struct ptni_flight *flight)
 {
-	uint64_t end_ns = ptni_worker_clock(r->worker) + FENCE_NS;
+	uint64_t least_ns = r->worker->op_timeout_ns / FENCE_TIMEOUT_DIVISOR;
+	uint64_t end_ns =
+		ptni_worker_clock(r->worker) + (least_ns < FENCE_NS ? least_ns : FENCE_NS);
 	uint32_t generation = flight->generation;
 	struct ptni_lane *lane = flight->lane;
 	struct ptni_wait wait;

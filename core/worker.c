@@ -94,7 +94,8 @@ static bool all_ready(struct ptn_worker *worker)
 {
 	for (unsigned node = 0; node < worker->client->node_count; node++)
 		for (unsigned i = 0; i < worker->lanes; i++)
-			if (ptni_lane_state(&worker->peer[node]->lane[i]) != PTNI_LANE_READY)
+			if (!ptni_session_error(worker->client->session[node]) &&
+			    ptni_lane_state(&worker->peer[node]->lane[i]) != PTNI_LANE_READY)
 				return false;
 	return true;
 }
@@ -121,19 +122,16 @@ static int lanes_open(struct ptn_worker *worker, uint64_t deadline_ns)
 
 	ptni_wait_begin(&wait, worker, deadline_ns);
 	while (!all_ready(worker)) {
-		for (unsigned node = 0; node < client->node_count; node++) {
-			int error = ptni_session_error(client->session[node]);
-
-			if (error)
-				return error;
-			ptni_session_drive(client->session[node], worker);
-		}
+		for (unsigned node = 0; node < client->node_count; node++)
+			if (!ptni_session_error(client->session[node]))
+				ptni_session_drive(client->session[node], worker);
 		if ((ret = refusal(worker)))
 			return ret;
 		if (ptni_wait_turn(&wait))
 			return -ETIMEDOUT;
 	}
-	return 0;
+	/* nodes that are lost go without: the others' part of a table can be worked on */
+	return atomic_load_explicit(&client->error, memory_order_acquire);
 }
 
 static int parts_open(struct ptn_worker *worker, uint64_t deadline_ns)

@@ -294,6 +294,8 @@ uint64_t ptni_worker_now_ns(struct ptn_worker *worker);
 /* Keep the cause of an error that is about to be returned (`where` static); returns code. */
 int ptni_worker_fail(struct ptn_worker *worker, int code, const char *where);
 bool ptni_client_protected(const struct ptn_client *client);
+/* Why this client has lost the node for good (PTN_E_NODE_DOWN, ...), else 0. Any thread. */
+int ptni_client_node_error(const struct ptn_client *client, unsigned node);
 /* Deadline of the session's own lease, under which tables' windows live. */
 const _Atomic uint64_t *ptni_client_session_deadline(const struct ptn_client *client,
 						     unsigned node);

@@ -25,7 +25,7 @@ struct ptn_client_options {
 	const char *credentials;
 	uint64_t term_ns; /* of the session's lease; default: the node's */
 	uint64_t connect_timeout_ns; /* default 5 s */
-	uint64_t op_timeout_ns; /* no operation waits longer; default and most: 7/8 of the term */
+	uint64_t op_timeout_ns; /* no operation waits longer; default and most: 3/4 of the term */
 	uint32_t spare_lanes; /* per worker and node, 1..3; default 1 (UINT32_MAX = none) */
 	uint32_t manual_keeper; /* no thread: the application calls ptn_client_keep often; default no */
 	uint64_t seed; /* of back-off jitter; default from the clock */
@@ -46,7 +46,11 @@ PTN_API int ptn_client_close(struct ptn_client *client);
 /* One turn of the keeper, for manual_keeper. Returns when it wants to be called again, in ns from now. */
 PTN_API uint64_t ptn_client_keep(struct ptn_client *client);
 
-/* Threads: any may open one; then one thread at a time uses it. */
+/*
+ * Threads: any may open one; then one thread at a time uses it. Nodes that the client has lost do not hinder it:
+ * operations there give PTN_E_NODE_DOWN or why else the session ended, those on other nodes work. A lost
+ * node stays lost to this client, also when it is up again: open another client.
+ */
 PTN_API int ptn_worker_open(struct ptn_client *client, struct ptn_worker **worker_out);
 PTN_API void ptn_worker_close(struct ptn_worker *worker);
 /* What this worker did so far (see counters.h). Threads: any. */

@@ -51,7 +51,7 @@ enum {
 	KILLS = 20,
 	SLEEPS = 3,
 	LAPSED = 4, /* exit status of a client whose session was ended */
-	/* sanitized code is slow, and an operation may take seven eighths of a term */
+	/* sanitized code is slow, and an operation may take three quarters of a term */
 	TERM_MS = PTNI_ASAN || PTNI_TSAN ? 5000 : 500,
 	SLACK_MS = 10,
 };
