@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+struct ptn_hash;
 struct ptn_worker;
 struct ptni_hash_op;
 
@@ -55,6 +56,9 @@ int ptni_directory_refresh(struct ptni_hash_op *op);
  * changes the parent's entry retires the parent. */
 int ptni_directory_publish(struct ptni_hash_op *op, uint64_t parent, uint32_t suffix,
 			   uint64_t child0, uint64_t child1);
+/* In place of reading it: every cached entry that leads to `node` is held against its subtable, and followed to
+ * what is current (table.h: H13). */
+int ptni_directory_check(struct ptn_hash *hash, struct ptn_worker *worker, unsigned node);
 /* The epoch hook (worker.h). */
 int ptni_directory_hook(void *arg, struct ptn_worker *worker, unsigned node);
 

@@ -234,6 +234,20 @@ static int visit_interval(struct walk *walk, uint64_t limit)
 	return 0;
 }
 
+/* The node of the interval under way is lost for good: the next call goes on behind its subtable. */
+static bool pass_over(struct walk *walk, int error)
+{
+	uint64_t entry = ptni_directory_lookup(&walk->hash->directory, suffix_at(walk->position));
+	unsigned depth = walk->print ? walk->depth : ptni_entry_depth(entry);
+
+	if (ptn_error_scope(error) != PTN_SCOPE_NODE ||
+	    !ptni_client_node_error(walk->hash->client, ptni_entry_node(entry)))
+		return false;
+	walk->position += interval(depth);
+	walk->print = 0;
+	return true;
+}
+
 static int walk_open(struct walk *walk)
 {
 	size_t words = ptni_subtable_words(walk->hash->groups);
@@ -272,7 +286,7 @@ int ptn_hash_iterate(struct ptn_worker *worker, struct ptn_hash *hash, uint64_t 
 		ret = walk_open(&walk);
 	while (!ret && walk.visited < limit && walk.position < POSITIONS) {
 		ret = visit_interval(&walk, limit - walk.visited);
-		if (!ret)
+		if (!ret || pass_over(&walk, ret))
 			*cursor = (uint64_t)walk.position << 16 | walk.depth << 8 | walk.print;
 	}
 	free(walk.words);

@@ -313,13 +313,15 @@ static void collect(struct lot *lot, struct ptn_hash_item *items, size_t first, 
 			lot->count = i;
 }
 
+/* *node_out: where the lot's keys live. */
 static int some(struct ptn_worker *worker, struct ptn_hash *hash, struct ptn_hash_item *items,
-		size_t first, size_t count)
+		size_t first, size_t count, unsigned *node_out)
 {
 	struct ptni_hash_op op;
 	struct lot lot;
 	int ret = ptni_hash_op_begin(&op, worker, hash, NULL, 0);
 
+	*node_out = hash->node_count;
 	if (ret)
 		return ret;
 	lot.op = &op;
@@ -328,16 +330,29 @@ static int some(struct ptn_worker *worker, struct ptn_hash *hash, struct ptn_has
 	ret = ptni_hash_area(&op, TOGETHER_BYTES);
 	if (!ret) {
 		collect(&lot, items, first, count);
+		*node_out = op.node;
 		ret = rounds(&lot);
 	}
 	ptni_hash_op_end(&op);
 	return ret ? ret : take_alone(&lot, worker);
 }
 
+/* What is pending on this node, or on all (node_count), fails as the lot did. */
+static void give_up(struct ptn_hash *hash, struct ptn_hash_item *items, size_t count, unsigned node,
+		    int result)
+{
+	for (size_t i = 0; i < count; i++)
+		if (items[i].result == -EINPROGRESS &&
+		    (node == hash->node_count ||
+		     node == ptni_hash_key_node(hash, items[i].key, items[i].key_len_bytes)))
+			items[i].result = result;
+}
+
 int ptn_hash_multi_get(struct ptn_worker *worker, struct ptn_hash *hash,
 		       struct ptn_hash_item *items, size_t count)
 {
 	size_t first = 0;
+	int first_error = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		items[i].len_bytes = 0;
@@ -346,18 +361,17 @@ int ptn_hash_multi_get(struct ptn_worker *worker, struct ptn_hash *hash,
 			items[i].result = -EINPROGRESS;
 	}
 	for (;;) {
+		unsigned node;
 		int ret;
 
 		while (first < count && items[first].result != -EINPROGRESS)
 			first++;
 		if (first == count)
-			return 0;
-		ret = some(worker, hash, items, first, count);
+			return first_error;
+		ret = some(worker, hash, items, first, count, &node);
 		if (!ret)
 			continue;
-		for (size_t i = first; i < count; i++)
-			if (items[i].result == -EINPROGRESS)
-				items[i].result = ret;
-		return ret;
+		give_up(hash, items + first, count - first, node, ret);
+		first_error = first_error ? first_error : ret;
 	}
 }

@@ -185,19 +185,21 @@ static size_t collect(struct lot *lot, struct ptn_hash_write *items, size_t firs
 	return i;
 }
 
-/* The next lot; *next_out is behind its last item. */
+/* The next lot; *next_out is behind its last item, *node_out where its keys live. */
 static int together(struct ptn_worker *worker, struct ptn_hash *hash, struct ptn_hash_write *items,
-		    size_t first, size_t count, size_t *next_out)
+		    size_t first, size_t count, size_t *next_out, unsigned *node_out)
 {
 	struct ptni_hash_op op;
 	struct lot lot;
 	int ret = ptni_hash_op_begin(&op, worker, hash, NULL, 0);
 
+	*node_out = hash->node_count;
 	if (ret)
 		return ret;
 	lot.op = &op;
 	lot.count = 0;
 	*next_out = collect(&lot, items, first, count);
+	*node_out = op.node;
 	if (lot.count)
 		ret = publish_all(&lot);
 	ptni_hash_op_end(&op);
@@ -225,27 +227,39 @@ static int alone(struct ptn_worker *worker, struct ptn_hash *hash, struct ptn_ha
 	return 0;
 }
 
+/* What is pending on this node, or on all (node_count), fails as the lot did. */
+static void give_up(struct ptn_hash *hash, struct ptn_hash_write *items, size_t count,
+		    unsigned node, int result)
+{
+	for (size_t i = 0; i < count; i++)
+		if ((items[i].result == -EINPROGRESS || items[i].result == -EAGAIN) &&
+		    (node == hash->node_count ||
+		     node == ptni_hash_key_node(hash, items[i].key, items[i].key_len_bytes)))
+			items[i].result = result;
+}
+
 static int lots(struct ptn_worker *worker, struct ptn_hash *hash, struct ptn_hash_write *items,
 		size_t count, write_one write)
 {
-	size_t first = 0, next;
-	int ret = 0;
+	size_t first = 0, next = 0;
+	int first_error = 0;
 
 	for (;;) {
+		unsigned node;
+		int ret;
+
 		while (first < count && items[first].result != -EINPROGRESS)
 			first++;
 		if (first == count)
-			return 0;
-		ret = together(worker, hash, items, first, count, &next);
+			return first_error;
+		ret = together(worker, hash, items, first, count, &next, &node);
 		if (!ret)
 			ret = alone(worker, hash, items + first, next - first, write);
-		if (ret)
-			break;
+		if (!ret)
+			continue;
+		give_up(hash, items + first, count - first, node, ret);
+		first_error = first_error ? first_error : ret;
 	}
-	for (size_t i = first; i < count; i++)
-		if (items[i].result == -EINPROGRESS || items[i].result == -EAGAIN)
-			items[i].result = ret;
-	return ret;
 }
 
 static int multi_write(struct ptn_worker *worker, struct ptn_hash *hash,

@@ -112,6 +112,12 @@ void ptni_hash_aim(struct ptni_hash_op *op)
 	ptni_hash_aim_entry(op, ptni_directory_lookup(&op->hash->directory, op->code));
 }
 
+unsigned ptni_hash_key_node(const struct ptn_hash *hash, const void *key, size_t key_len_bytes)
+{
+	return ptni_entry_node(ptni_directory_lookup(
+		&hash->directory, ptni_hash_key(key, key_len_bytes, hash->seed)));
+}
+
 int ptni_hash_corrupt(struct ptni_hash_op *op, const char *where)
 {
 	return ptni_worker_fail(op->op.worker, PTN_E_CORRUPT, where);

@@ -16,16 +16,13 @@ static bool is_child(uint64_t head_ident, unsigned depth, uint32_t suffix)
 	return head_ident == ptni_header_word(depth, suffix);
 }
 
-int ptni_hash_descend(struct ptni_hash_op *op)
+int ptni_hash_children(struct ptni_hash_op *op, uint64_t child0, uint64_t *child1_out)
 {
 	unsigned depth = ptni_entry_depth(op->entry);
 	uint32_t suffix = (uint32_t)(op->code & ptni_suffix_mask(depth));
-	uint64_t parent = op->entry;
-	uint64_t child0 = op->nic->head[PTNI_SUB_SUCCESSOR];
 	uint64_t child1, addr;
 	int ret;
 
-	PTNI_COUNT(op->counters, retries_stale);
 	if (ptni_hash_entry_addr(op, child0, &addr) || ptni_entry_node(child0) != op->node ||
 	    ptni_entry_depth(child0) != depth + 1)
 		return ptni_hash_corrupt(op, "a successor that is none");
@@ -37,9 +34,26 @@ int ptni_hash_descend(struct ptni_hash_op *op)
 	child1 = op->nic->word[PTNI_SUB_SIBLING];
 	if (ptni_hash_entry_addr(op, child1, &addr) || ptni_entry_node(child1) != op->node)
 		return ptni_hash_corrupt(op, "a sibling that is none");
-	ret = ptni_directory_publish(op, parent, suffix, child0, child1);
+	*child1_out = child1;
+	return 0;
+}
+
+int ptni_hash_descend(struct ptni_hash_op *op)
+{
+	unsigned depth = ptni_entry_depth(op->entry);
+	uint32_t suffix = (uint32_t)(op->code & ptni_suffix_mask(depth));
+	uint64_t parent = op->entry;
+	uint64_t child0 = op->nic->head[PTNI_SUB_SUCCESSOR];
+	uint64_t child1;
+	int ret;
+
+	PTNI_COUNT(op->counters, retries_stale);
+	ret = ptni_hash_children(op, child0, &child1);
 	if (ret)
-		return ret; /* never at a child that the directory does not lead to: H6 */
+		return ret;
+	ret = ptni_directory_publish(op, parent, suffix, child0, child1);
+	if (ret && !ptni_client_node_error(op->hash->client, 0))
+		return ret; /* never at a child that the directory does not lead to: H6, but see H13 */
 	ptni_directory_learn(&op->hash->directory, suffix, child0);
 	ptni_directory_learn(&op->hash->directory, suffix | 1u << depth, child1);
 	ptni_hash_aim_at(op, op->code >> depth & 1 ? child1 : child0);

@@ -339,6 +339,11 @@ static int make_room(struct split *split)
 	uint64_t addr;
 	int ret;
 
+	/* H13: what has a successor must be in the directory */
+	ret = ptni_client_node_error(op->hash->client, 0);
+	if (ret)
+		return ptni_worker_fail(op->op.worker, ret,
+					"the table cannot grow without its first node");
 	if (split->depth == PTNI_DEPTH_MAX)
 		return ptni_worker_fail(op->op.worker, -ENOMEM,
 					"the table is as deep as it can be");

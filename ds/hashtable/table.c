@@ -16,6 +16,7 @@ enum {
 	SLOTS_DEFAULT = 1024,
 	CACHE_DEFAULT = 1 << 20,
 	SUBTABLES_MAX = 1 << 20,
+	SUBTABLES_PER_NODE = 8,
 };
 
 enum param_word {
@@ -194,12 +195,17 @@ static int check_options(struct ptn_worker *worker, const struct ptn_hash_option
 	return 0;
 }
 
-/* A power of two that holds the slots and gives every node its share; 0: too many. */
+/*
+ * A power of two that holds the slots and gives every node its share; 0: too many. Shares stay as they are at
+ * first (table.h: H12), so where they cannot be equal there are enough subtables to make the largest at
+ * most an eighth larger than the mean.
+ */
 static uint32_t count_subtables(uint64_t slots, uint32_t groups, unsigned node_count)
 {
+	bool equal = !(node_count & (node_count - 1));
 	uint64_t count = 1;
 
-	while (count < node_count)
+	while (count < (equal ? 1 : SUBTABLES_PER_NODE) * (uint64_t)node_count)
 		count *= 2;
 	while (count * groups * PTNI_GROUP_SLOTS < slots && count <= SUBTABLES_MAX)
 		count *= 2;

@@ -85,6 +85,22 @@
  *  H11 Words of the table are only changed by CAS and FAA, blocks only written before a word points at them;
  *      so windows with READ|ATOMIC over extents and WRITE over own chunks are enough. What is read from
  *      remote memory is checked before it is used as an address or a length: PTN_E_CORRUPT.
+ *
+ * Several nodes
+ *  H12 Root and directory lie on node 0, subtable i of the first ones on node i mod nodes, a child on its
+ *      parent's node, a block on its slot's (R2). So a key never changes its node, and nothing ever moves between
+ *      nodes: the hash spreads keys over the first subtables evenly, and each node's share grows as
+ *      the table does. What makes that enough is that there is a first subtable for every node, however small
+ *      the table (count_subtables), and that no share is much larger than the others.
+ *  H13 A lost node costs its own keys only. While node 0 is lost to a client, its session over, that client's
+ *      other nodes serve what they have: it reads and writes, but splits nothing, because what gets a
+ *      successor must be in the directory (H6); what it meets split already it follows without
+ *      repairing the directory, which others may do or, if the node died, nobody needs. To the other nodes it
+ *      reports epochs by what the subtables themselves say (directory_check.c). A client that has lost
+ *      node n only can still do harm on node 0 by its knowledge of n (R6): what it may put there are entries of
+ *      children, which never change, over an entry of their parent, which never comes back (an index's
+ *      entries only get deeper), and entries of first subtables, over 0, which no entry is any more once
+ *      the table is made; and before, nobody adopts a chunk of it (ptni_space_set_live comes last).
  */
 #ifndef PTNI_HASH_TABLE_H
 #define PTNI_HASH_TABLE_H
@@ -218,6 +234,8 @@ void ptni_hash_aim_at(struct ptni_hash_op *op, uint64_t entry);
 void ptni_hash_aim(struct ptni_hash_op *op); /* by the directory cache */
 /* The same for an entry in hand: aims and takes the node's epoch. */
 void ptni_hash_aim_entry(struct ptni_hash_op *op, uint64_t entry);
+/* Where the key lives: on one node for ever (H12). */
+unsigned ptni_hash_key_node(const struct ptn_hash *hash, const void *key, size_t key_len_bytes);
 int ptni_hash_entry_addr(const struct ptni_hash_op *op, uint64_t entry, uint64_t *addr_out);
 /* Address of a word's block, if the word makes sense. */
 int ptni_hash_block_addr(const struct ptni_hash_op *op, uint64_t word, uint64_t *addr_out);
@@ -280,6 +298,8 @@ int ptni_hash_grow(struct ptni_hash_op *op);
 int ptni_hash_settle(struct ptni_hash_op *op);
 /* nic->head was read from op->addr and has a successor: aim at the key's child; repair the directory. */
 int ptni_hash_descend(struct ptni_hash_op *op);
+/* The other child of the subtable at which op aims, whose successor is child0. */
+int ptni_hash_children(struct ptni_hash_op *op, uint64_t child0, uint64_t *child1_out);
 /* The split word is ours and nic->head was read. */
 int ptni_hash_split(struct ptni_hash_op *op);
 int ptni_split_scratch_open(uint32_t subtable_words, struct ptni_split_scratch **scratch_out);

@@ -61,7 +61,8 @@ PTN_API int ptn_hash_update(struct ptn_worker *worker, struct ptn_hash *hash, co
 PTN_API int ptn_hash_delete(struct ptn_worker *worker, struct ptn_hash *hash, const void *key,
 			    size_t key_len_bytes);
 
-/* Many gets in the round trips of one. Each item has its own result; returns 0 or the first fatal error. */
+/* Many gets in the round trips of one. Each item has its own result; returns 0 or the first fatal error.
+ * What one node fails at does not keep the items on other nodes. */
 struct ptn_hash_item {
 	const void *key;
 	size_t key_len_bytes;
@@ -76,7 +77,8 @@ PTN_API int ptn_hash_multi_get(struct ptn_worker *worker, struct ptn_hash *hash,
 /*
  * Many updates, or puts, in the round trips of one: those whose slots are cached are published with one doorbell,
  * the others one by one after them. Each item has its own result, as ptn_hash_update or ptn_hash_put
- * would give it; returns 0 or the first fatal error. The items are concurrent operations: of two with the same key
+ * would give it; returns 0 or the first fatal error. What one node fails at
+ * does not keep the items on other nodes. The items are concurrent operations: of two with the same key
  * either may come last.
  */
 struct ptn_hash_write {
@@ -95,7 +97,9 @@ PTN_API int ptn_hash_multi_put(struct ptn_worker *worker, struct ptn_hash *hash,
  * Visit entries in no useful order. Every key that is there during the whole walk is visited exactly
  * once; keys that come or go meanwhile may be. `cursor` starts at 0 and is kept between calls, so a walk can be
  * bounded and resumed: at most about `limit` visits a call. Returns 1 while there is more, 0 at the end,
- * a negative error, or what visit returned if that was not 0.
+ * a negative error, or what visit returned if that was not 0. When the error is that a node is lost to this
+ * client for good (PTN_E_NODE_DOWN, PTN_E_SESSION_FENCED, ...), the cursor has passed over one part of the table that
+ * the node holds, so calling on visits what the other nodes hold.
  * A walk that `visit` stopped goes on with the same cursor where the last whole step began, so it may meet
  * some keys again. `visit` runs inside an operation, which holds back the re-use of memory: it is to be short
  * against the session's term, and may use the table itself, but for values of more than 32 KiB.

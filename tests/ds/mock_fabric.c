@@ -312,6 +312,18 @@ const struct ptni_welcome *ptni_client_node(const struct ptn_client *client, uns
 	return &client->welcome[node];
 }
 
+int ptni_client_node_error(const struct ptn_client *client, unsigned node)
+{
+	return 0;
+}
+
+const _Atomic uint64_t *ptni_client_session_deadline(const struct ptn_client *client, unsigned node)
+{
+	static const _Atomic uint64_t never = UINT64_MAX;
+
+	return &never;
+}
+
 struct ptn_client *ptni_worker_client(struct ptn_worker *worker)
 {
 	return worker->client;
