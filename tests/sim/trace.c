@@ -46,7 +46,10 @@ static void blow_print(const struct world_blow *blow, FILE *to)
 {
 	static const char *const how[] = { "drain", "drop", "cut" };
 
-	fprintf(to, "  client %u %s", blow->client, blow->pause ? "pauses" : "is killed");
+	fprintf(to, "  client %u %s", blow->client,
+		blow->hang_up ? "loses a node" :
+		blow->pause   ? "pauses" :
+				"is killed");
 	if (blow->verb && !blow->pause)
 		fprintf(to, " at verb %llu", (unsigned long long)blow->verb);
 	else
@@ -76,6 +79,10 @@ void trace_config(const struct world_config *config, FILE *to)
 		faults->ghost_ns, faults->bind_one_in, faults->window_one_in, faults->post_one_in,
 		faults->channel_ns, faults->turn_ns, faults->stall_one_in, faults->stall_ns,
 		faults->drift_ppm);
+	if (config->node_dies_ns)
+		fprintf(to, "  node %u dies at %llu us%s\n", config->node_dies,
+			(unsigned long long)config->node_dies_ns / 1000,
+			config->node_silent ? ", silently" : "");
 	for (uint32_t i = 0; i < config->blows; i++)
 		blow_print(&config->blow[i], to);
 }

@@ -75,7 +75,9 @@ static void blow_fall(void *arg)
 	struct world_life *life = world->client[blow->blow->client].life;
 
 	if (world->phase == WORLD_LOAD && alive(life)) {
-		if (blow->blow->pause)
+		if (blow->blow->hang_up)
+			ptni_sim_hang_up(life->process, world->node[blow->blow->node].process);
+		else if (blow->blow->pause)
 			ptni_sim_pause(life->process, blow->blow->span_ns);
 		else
 			ptni_sim_kill(life->process, blow->blow->how, blow->blow->silent);
@@ -90,7 +92,9 @@ static void node_dies(void *arg)
 	if (world->phase != WORLD_LOAD)
 		return;
 	world->broken_off = true;
-	ptni_sim_kill(world->node[0].process, PTNI_SIM_DROP, world->config.sim.seed & 1);
+	world->node_died = true;
+	ptni_sim_kill(world->node[world->config.node_dies].process, PTNI_SIM_DROP,
+		      world->config.node_silent);
 }
 
 static int blows_start(struct world *world)

@@ -23,7 +23,7 @@
 #include <patronus/hash.h>
 
 enum {
-	WORLD_NODES_MAX = 2,
+	WORLD_NODES_MAX = 3,
 	WORLD_CLIENTS_MAX = 4,
 	WORLD_WORKERS_MAX = 2, /* of a client */
 	WORLD_KEYS_MAX = 256,
@@ -56,6 +56,8 @@ struct world_blow {
 	uint64_t at_ns; /* 0: by verb */
 	uint64_t verb;
 	bool pause; /* else it is killed */
+	bool hang_up; /* neither: its channel to `node` breaks */
+	uint32_t node;
 	bool silent;
 	bool restart;
 	enum ptni_sim_death how;
@@ -89,7 +91,10 @@ struct world_config {
 	uint32_t blows;
 	struct world_blow blow[WORLD_BLOWS_MAX];
 	const struct world_step *script[WORLD_CLIENTS_MAX]; /* `ops` of them, instead of chance */
-	uint64_t node_dies_ns; /* node 0 stops for good then; 0 = never. Nobody may hang; nothing else is asked */
+	uint64_t node_dies_ns; /* node `node_dies` stops for good then; 0 = never. Nobody may hang */
+	uint32_t node_dies;
+	bool node_silent; /* its channels do not tell */
+	bool stay; /* a client that has lost some of its nodes goes on with the others */
 	uint64_t load_ns; /* faults stop then, if the work is not done before */
 	uint64_t calm_ns;
 	uint64_t events_max;
@@ -105,6 +110,9 @@ struct world_result {
 	uint64_t hash, events, ops, virtual_ns;
 	uint64_t verbs[WORLD_CLIENTS_MAX]; /* of each client's first life, since it opened the table */
 	uint32_t kills, lives, errors;
+	uint32_t parted; /* lives that lost some nodes and went on with the others to the end */
+	uint32_t lost; /* nodes that these had lost */
+	uint64_t longest_ns; /* of an operation on one key */
 	uint32_t splits; /* subtables at the end */
 	/* what happened inside of those who lived to tell */
 	uint64_t fences, refusals, lane_breaks, lane_recoveries, unknown;

@@ -238,6 +238,9 @@ static void live(struct world_life *life)
 		world->result->verbs[life->client_number] =
 			ptni_sim_verbs(life->process) - life->verbs_at_open;
 	ptni_sim_kill_at(life->process, 0, PTNI_SIM_DRAIN, false);
+	if (world_parted(life) ||
+	    (world->node_died && world->config.stay && world->config.nodes > 1 && !life->error))
+		world_part_end(life);
 }
 
 static void life_main(void *arg)

@@ -115,6 +115,10 @@ static void blow_draw(struct ptni_rng *rng, const struct world_config *config,
 		blow->verb = 1 + ptni_rng_below(rng, 8 * (uint64_t)config->ops);
 	else
 		blow->at_ns = 50 * US + ptni_rng_below(rng, half(rng) ? 500 * US : 5 * MS);
+	if (config->nodes > 1 && blow->at_ns && ptni_rng_chance(rng, 1, 4)) {
+		blow->hang_up = true;
+		blow->node = (uint32_t)ptni_rng_below(rng, config->nodes);
+	}
 	blow->span_ns = ptni_rng_below(rng, 3 * config->term_ns);
 }
 
@@ -135,7 +139,7 @@ void world_config_draw(uint64_t seed, struct world_config *config)
 	world_config_quiet(seed, config);
 	if (half(&rng))
 		memset(&config->sim.timing, 0, sizeof(config->sim.timing));
-	config->nodes = PICK(&rng, 1, 1, 1, 2);
+	config->nodes = PICK(&rng, 1, 1, 1, 2, 3);
 	config->clients = PICK(&rng, 2, 2, 3, 4);
 	config->workers = PICK(&rng, 1, 1, 2);
 	config->one_worker = half(&rng);
@@ -157,6 +161,11 @@ void world_config_draw(uint64_t seed, struct world_config *config)
 		blow_draw(&rng, config, &config->blow[i]);
 	if (ptni_rng_chance(&rng, 1, 16))
 		config->node_dies_ns = 1 + ptni_rng_below(&rng, 3 * MS);
+	config->node_dies = (uint32_t)ptni_rng_below(&rng, config->nodes);
+	config->node_silent = half(&rng);
+	config->stay = half(&rng);
+	while (config->subtables < config->nodes) /* as for any table: one for each node */
+		config->subtables *= 2;
 	config->load_ns = 10 * config->term_ns + 100 * MS;
 	config->calm_ns = 40 * config->term_ns + 3000 * MS;
 }

@@ -49,7 +49,7 @@ static void node_main(void *arg)
 
 int world_node_start(struct world *world, unsigned number)
 {
-	static const char *const name[] = { "node 0", "node 1" };
+	static const char *const name[] = { "node 0", "node 1", "node 2" };
 	struct world_node *self = &world->node[number];
 	int ret;
 

@@ -14,6 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+	WORLD_NAME_MAX = 24
+};
+
 struct world_life;
 
 struct world_worker {
@@ -84,6 +88,7 @@ struct world {
 	uint32_t workers; /* numbered so far */
 	bool made; /* somebody has opened the table */
 	bool broken_off; /* a node died, or no table could be made: only nobody may hang */
+	bool node_died;
 };
 
 /* world_node.c */
@@ -91,6 +96,10 @@ int world_node_start(struct world *world, unsigned number);
 
 /* world.c: a node is; with the last one the faults begin. */
 void world_ready(struct world *world);
+
+/* world_part.c: a client that has lost some of its nodes, but not all, and goes on. */
+bool world_parted(const struct world_life *life);
+void world_part_end(struct world_life *life);
 
 /* world_loop.c */
 uint64_t world_node_idle_ns(struct ptn_node *node);
@@ -105,6 +114,8 @@ int world_memory(struct world_worker *worker);
 void world_work(struct world_worker *worker);
 void world_preset(struct world_worker *worker);
 void world_verify(struct world_worker *worker);
+int world_get(struct world_worker *worker, uint32_t key);
+size_t world_key_name(uint32_t key, char *name); /* of WORLD_NAME_MAX bytes */
 uint64_t world_now_ns(const struct world *world);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 enum {
-	NAME_MAX = 24,
+	NAME_MAX = WORLD_NAME_MAX,
 	MULTI = 4,
 	WALK_STEP = 8,
 	VERIFY_TRIES = 20,
@@ -22,6 +22,11 @@ uint64_t world_now_ns(const struct world *world)
 static size_t name_of(uint32_t key, char *name)
 {
 	return (size_t)snprintf(name, NAME_MAX, key % 3 ? "k%u" : "a longer key %u", key);
+}
+
+size_t world_key_name(uint32_t key, char *name)
+{
+	return name_of(key, name);
 }
 
 static uint64_t mix(uint32_t key, uint32_t value)
@@ -107,7 +112,7 @@ static bool judge(struct world_worker *worker, const char *what, uint32_t key, i
 			   cause.where ? cause.where : "?", (unsigned)cause.wc_status);
 	}
 	if (ptn_error_scope(ret) == PTN_SCOPE_NODE && ret != PTN_E_NODE_FULL &&
-	    ret != PTN_E_QUOTA) {
+	    ret != PTN_E_QUOTA && !world_parted(life)) {
 		life->error = true;
 		return false;
 	}
@@ -132,6 +137,11 @@ static int get_one(struct world_worker *worker, uint32_t key)
 	history_end(world->history, op, history_outcome(HISTORY_GET, ret), value,
 		    world_now_ns(world));
 	return ret;
+}
+
+int world_get(struct world_worker *worker, uint32_t key)
+{
+	return get_one(worker, key);
 }
 
 static int write_one(struct world_worker *worker, enum history_kind kind, uint32_t key)
@@ -247,9 +257,11 @@ static bool act(struct world_worker *worker, enum world_act what, uint32_t key)
 						  [WORLD_INSERT] = HISTORY_INSERT,
 						  [WORLD_UPDATE] = HISTORY_UPDATE,
 						  [WORLD_DELETE] = HISTORY_DELETE };
+	struct world *world = worker->life->world;
+	uint64_t took_ns;
 	int ret;
 
-	worker->op_began_ns = world_now_ns(worker->life->world);
+	worker->op_began_ns = world_now_ns(world);
 	if (what == WORLD_GET)
 		ret = get_one(worker, key);
 	else if (what == WORLD_MULTI_GET)
@@ -260,6 +272,9 @@ static bool act(struct world_worker *worker, enum world_act what, uint32_t key)
 		ret = world_memory(worker);
 	else
 		ret = write_one(worker, kind[what], key);
+	took_ns = world_now_ns(world) - worker->op_began_ns;
+	if (what != WORLD_MULTI_GET && what != WORLD_WALK && took_ns > world->result->longest_ns)
+		world->result->longest_ns = took_ns;
 	worker->op_began_ns = 0;
 	return judge(worker, act_name[what], key, ret);
 }

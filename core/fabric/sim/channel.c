@@ -288,6 +288,27 @@ void ptni_sim_channel_close(struct ptni_channel *channel)
 	*link = channel->next;
 }
 
+static void reset(struct ptni_channel *channel)
+{
+	struct ptni_sim *sim = channel->process->sim;
+
+	if (channel->reset_ns)
+		return;
+	channel->reset_ns = sim->now_ns + delay(sim);
+	if (channel->reset_ns < channel->last_ns)
+		channel->reset_ns = channel->last_ns;
+	wake_at(channel->process, channel->reset_ns);
+}
+
+void ptni_sim_hang_up(struct ptni_sim_process *process, struct ptni_sim_process *peer)
+{
+	for (struct ptni_channel *channel = process->channels; channel; channel = channel->next)
+		if (channel->peer->process == peer) {
+			reset(channel);
+			reset(channel->peer);
+		}
+}
+
 void ptni_sim_channels_die(struct ptni_sim_process *process)
 {
 	for (struct ptni_channel *channel = process->channels; channel; channel = channel->next)

@@ -195,6 +195,9 @@ bool ptni_sim_dead(const struct ptni_sim_process *process);
 /* Its tasks do not run for so long; its NIC works on. */
 void ptni_sim_pause(struct ptni_sim_process *process, uint64_t span_ns);
 
+/* The control channels between two processes end, at both ends; what was sent before is still received. */
+void ptni_sim_hang_up(struct ptni_sim_process *process, struct ptni_sim_process *peer);
+
 /* ---- observers */
 
 enum ptni_sim_kind {
