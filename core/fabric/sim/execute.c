@@ -299,7 +299,7 @@ static void tell_end(struct sim_qp *qp, uint32_t index, const struct ibv_send_wr
 			ptni_sim_tell_wr(qp, PTNI_SIM_INVALIDATE_BEGIN, index, wr, verdict);
 	} else if (wr->opcode == IBV_WR_BIND_MW) {
 		ptni_sim_tell_wr(qp, PTNI_SIM_BIND, index, wr, verdict);
-	} else if (wr->opcode == IBV_WR_LOCAL_INV) {
+	} else if (wr->opcode == IBV_WR_LOCAL_INV && !sim_request_at(qp, index)->waiting) {
 		ptni_sim_tell_wr(qp, PTNI_SIM_INVALIDATE_BEGIN, index, wr, verdict);
 	}
 }
@@ -363,8 +363,11 @@ int ptni_sim_execute(struct sim_qp *qp, uint32_t index)
 		return SIM_AGAIN;
 	}
 	verdict = by_fate(qp, index, wr);
-	if (verdict >= AGAIN_RECV)
+	if (verdict >= AGAIN_RECV) {
+		if (verdict == AGAIN_ACTIVE && !request->waiting) /* the key is dead from now on */
+			ptni_sim_tell_wr(qp, PTNI_SIM_INVALIDATE_BEGIN, index, wr, 0);
 		verdict = wait(qp, request, verdict);
+	}
 	if (verdict == SIM_SLICED && stays_inside(qp))
 		return SIM_INSIDE;
 	ptni_sim_retire(qp->soft, qp->peer_nic);
