@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A table on two nodes, one of which goes: its process is killed, or it closes. H13 of ds/hashtable/table.h: the keys of the
- * other one are served on, by old workers and new ones; what concerns the lost one fails in time, item by
- * item; everything can be closed.
+ * A table on two nodes, one of which goes: its process is killed, or it closes. H13 of ds/hashtable/table.h: the
+ * keys of the other one are served on, by old workers and new ones; what concerns the lost one fails in time,
+ * item by item; everything can be closed.
  *
  * The test runs itself as the node that is killed: test_node_kill node ADDRESS
  */
