@@ -120,12 +120,14 @@ static void check_space(struct world_worker *worker, struct ptni_space *space)
 			   (unsigned long long)view->refused);
 	for (unsigned c = 0; view && c < PTNI_BLOCK_CLASSES; c++) {
 		const struct ptni_heap *heap = view->heap[c];
-		struct ptni_owned_slab *slab;
+		const struct cds_list_head *at;
 
 		if (!heap)
 			continue;
-		cds_list_for_each_entry(slab, &heap->all, all_link)
-			check_slab(worker->life->world, space, heap, slab);
+		/* by links: the head is in no slab, and not aligned like one */
+		for (at = heap->all.next; at != &heap->all; at = at->next)
+			check_slab(worker->life->world, space, heap,
+				   cds_list_entry(at, struct ptni_owned_slab, all_link));
 	}
 }
 
