@@ -36,7 +36,7 @@ static const char usage[] =
 
 #if PTNI_ASAN
 /* What a killed client had allocated is lost on purpose. */
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
 	return "detect_leaks=0";

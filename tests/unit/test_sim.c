@@ -14,7 +14,7 @@
 
 #if PTNI_ASAN
 /* What a process that was killed had open is lost on purpose, and the tests close nothing. */
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
 	return "detect_leaks=0";
