@@ -20,6 +20,9 @@ usage: ./do COMMAND
 
   ycsb     build, run YCSB's workloads A, B, C, D and F on the hash table in this
            process, show throughput and latency                     (about 2 minutes)
+  performance
+           run the library on a model of network cards, write the tables and the
+           plot of docs/PERFORMANCE.md anew                         (about 5 minutes)
   test     build plainly, with the address and undefined-behaviour sanitizers and
            with the thread sanitizer, run every test; then see that they find bugs
            which were planted                                       (about 12 minutes)
@@ -193,6 +196,18 @@ do_sim() {
 	"$build"/tests/sim/patronus-sim --jobs "$jobs" "$@"
 }
 
+# The same numbers on every machine: the time is virtual.
+do_performance() {
+	local start=$SECONDS
+	packages_need "${packages_build[@]}"
+	say "Building into $build/"
+	build_in "$build" none OFF patronus-model
+	say "Running the model"
+	"$build"/ycsb/patronus-model --document docs/PERFORMANCE.md --svg docs/contention.svg ||
+		fail "the model failed (see above)"
+	say "docs/PERFORMANCE.md and docs/contention.svg were written in $((SECONDS - start)) s"
+}
+
 do_format() {
 	local program
 	program=$(command -v clang-format-14 || command -v clang-format) ||
@@ -212,7 +227,7 @@ sim)
 	shift
 	do_sim "$@"
 	;;
-build | ycsb | test | format | clean)
+build | ycsb | performance | test | format | clean)
 	command=$1
 	shift
 	[ $# = 0 ] || fail "$command takes no arguments; run ./do for help"

@@ -11,6 +11,7 @@ enum {
 	WARM_NS = 8000000, /* until memory is used again */
 	MEASURE_NS = 8000000,
 	SIZES = 6, /* 8, 16, ... 256 clients */
+	WORD_BITS = 12,
 };
 
 struct row {
@@ -18,13 +19,15 @@ struct row {
 	double ops, tries, p50_us, p99_us;
 };
 
-static int row_run(unsigned clients, uint64_t measure_ns, struct row *row_out)
+/* word_bits: see atomic_word_bits; 0: the card as it is taken to be. */
+static int row_run(unsigned clients, uint32_t word_bits, uint64_t measure_ns, struct row *row_out)
 {
 	struct model_mix mix = { .letter = 'U', .records = RECORDS, .value_bytes = 64 };
 	struct ptn_hash_options table = { .size = sizeof(table),
 					  .initial_slots = 3 * RECORDS,
 					  .cache_entries = 16384 };
 	unsigned processes = clients / 8;
+	struct ptni_sim_timing timing;
 	struct model_config config = {
 		.card = PTNI_SIM_CX5,
 		.seed = 1,
@@ -40,10 +43,14 @@ static int row_run(unsigned clients, uint64_t measure_ns, struct row *row_out)
 		.load = model_mix_load,
 		.step = model_mix_step,
 		.arg = &mix,
+		.timing = &timing,
 	};
 	struct model_result result;
-	int ret = model_run(&config, &result);
+	int ret;
 
+	ptni_sim_model(config.card, &timing);
+	timing.atomic_word_bits = word_bits;
+	ret = model_run(&config, &result);
 	if (ret) {
 		fprintf(stderr, "patronus-model: %u clients: %s\n", clients, result.error);
 		return ret;
@@ -85,19 +92,30 @@ static int draw(const struct row *rows, const char *file)
 	return fclose(to) ? -errno : 0;
 }
 
+static void row_print(const struct row *row, const char *words, FILE *to)
+{
+	fprintf(to, "| %u | %s | %.3f | %.3f | %.1f | %.1f |\n", row->clients, words,
+		row->ops / 1e6, row->tries, row->p50_us, row->p99_us);
+}
+
 int model_part_contention(const struct model_options *options, FILE *to)
 {
 	uint64_t measure_ns = options->quick ? MEASURE_NS / 8 : MEASURE_NS;
-	struct row rows[SIZES];
+	struct row rows[SIZES], other;
 	int ret = 0;
 
-	fprintf(to, "| clients | M op/s | CASes per operation | p50, us | p99, us |\n"
-		    "|---:|---:|---:|---:|---:|\n");
+	fprintf(to,
+		"| clients | words that meet | M op/s | CASes per operation | p50, us | p99, us |\n"
+		"|---:|---|---:|---:|---:|---:|\n");
 	for (unsigned i = 0; i < SIZES && !ret; i++) {
-		ret = row_run(8u << i, measure_ns, &rows[i]);
+		ret = row_run(8u << i, 0, measure_ns, &rows[i]);
 		if (!ret)
-			fprintf(to, "| %u | %.3f | %.3f | %.1f | %.1f |\n", rows[i].clients,
-				rows[i].ops / 1e6, rows[i].tries, rows[i].p50_us, rows[i].p99_us);
+			row_print(&rows[i], "the same ones", to);
+	}
+	for (unsigned clients = 64; clients <= 256 && !ret; clients *= 4) {
+		ret = row_run(clients, WORD_BITS, measure_ns, &other);
+		if (!ret)
+			row_print(&other, "12 address bits alike", to);
 	}
 	return ret || !options->svg ? ret : draw(rows, options->svg);
 }

@@ -328,7 +328,8 @@ static int qp_reset(struct ibv_qp *ibqp)
 		qp->number += qp->posted_seen;
 		qp->posted_seen = qp->next_index = qp->arrive_index = 0;
 		qp->halted = false;
-		qp->due_last_ns = qp->done_last_ns = qp->free_ns = qp->arrive_last_ns = 0;
+		qp->due_last_ns = qp->done_last_ns = qp->free_ns = 0;
+		qp->arrive_last_ns = qp->local_last_ns = 0;
 	}
 	return ret;
 }

@@ -118,10 +118,10 @@ uint64_t ptni_sim_pace_post(struct sim_qp *qp, const struct ibv_send_wr *wr)
 	at_ps = take(&port->request_ps, later(at_ps, qp->free_ns * PS), timing->request_ps);
 	qp->free_ns = at_ps / PS + timing->qp_request_ns;
 	if (sim_is_local(wr->opcode)) {
-		/* What follows on the queue pair may rely on it. */
-		qp->free_ns = local_due(qp, wr, at_ps);
-		return qp->free_ns;
+		qp->local_last_ns = local_due(qp, wr, at_ps);
+		return qp->local_last_ns;
 	}
+	at_ps = later(at_ps, qp->local_last_ns * PS); /* it may rely on what was bound before */
 	at_ps = take(&port->out_ps, at_ps, link_ps(timing, bytes)) + link_ps(timing, bytes);
 	if (bytes && !(wr->send_flags & IBV_SEND_INLINE) && !sim_is_atomic(wr->opcode))
 		at_ps += timing->pcie_ns * (uint64_t)PS + bytes * timing->pcie_ps_per_byte;

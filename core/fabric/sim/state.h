@@ -187,7 +187,7 @@ struct sim_qp {
 	uint64_t number; /* of the request at index 0: numbers go on over resets */
 	uint64_t stamp;
 	uint64_t free_ns, due_last_ns, done_last_ns;
-	uint64_t arrive_last_ns; /* pace.c */
+	uint64_t arrive_last_ns, local_last_ns; /* pace.c */
 	uint64_t steps_left; /* of a dead process; else UINT64_MAX */
 	uint32_t posted_seen; /* requests that have a due time */
 	uint32_t next_index; /* to execute */
