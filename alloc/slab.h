@@ -32,9 +32,10 @@ struct ptni_window;
 struct ptni_owned_chunk;
 
 /* Slabs are many and met at random, so what taking and giving back touch lies in two cache lines: the first, and
- * the one that ends with the bitmaps of a slab of up to 64 blocks. */
+ * the one that ends with the bitmaps of a slab of up to 64 blocks. (Not aligned by its type: a list's head counts
+ * as an entry in the list's loops, and lies anywhere.) */
 struct ptni_owned_slab {
-	_Alignas(64) struct cds_list_head limbo_link;
+	struct cds_list_head limbo_link;
 	struct cds_list_head partial_link;
 	uint64_t tag[2];
 	uint32_t limbo_count[2];
@@ -49,8 +50,9 @@ struct ptni_owned_slab {
 	uint64_t scan_tag; /* when the last of the `scanned` was */
 	uint64_t evict_tag; /* nothing that was handed out before is still to be published when H is greater */
 	uint32_t scanned; /* blocks that the adopter has asked about */
+	uint32_t unused[3];
 
-	_Alignas(64) uint64_t base;
+	uint64_t base;
 	struct ptni_owned_chunk *chunk;
 	uint64_t *free; /* bitmaps of ptni_slab_words() words each */
 	uint64_t *limbo[2]; /* old, young; swapped by pointer */
