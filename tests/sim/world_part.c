@@ -21,6 +21,16 @@ static unsigned lost_count(const struct world_life *life)
 	return lost;
 }
 
+/* A node that died without a word is lost all the same, but its client must find out. */
+static bool unnoticed(const struct world_life *life)
+{
+	for (unsigned i = 0; i < life->world->config.nodes; i++)
+		if (ptni_sim_dead(life->world->node[i].process) &&
+		    !ptni_client_node_error(life->client, i))
+			return true;
+	return false;
+}
+
 bool world_parted(const struct world_life *life)
 {
 	unsigned lost;
@@ -66,7 +76,7 @@ void world_part_end(struct world_life *life)
 	life->stage = "waiting for the end of faults, with some nodes lost";
 	while (world->phase == WORLD_LOAD && !world_failed(world))
 		ptni_sim_doze(LOOK_NS);
-	for (unsigned i = 0; i < NOTICE_TERMS && !lost_count(life); i++)
+	for (unsigned i = 0; i < NOTICE_TERMS && (!lost_count(life) || unnoticed(life)); i++)
 		ptni_sim_sleep(world->config.term_ns); /* nobody has told of the node's end */
 	ptni_sim_sleep(world->config.term_ns); /* lanes are built again */
 	life->stage = "reading what is left";
