@@ -316,6 +316,24 @@ static void retire_own(struct ptni_view *view, struct ptni_heap *heap, struct pt
 	view->garbage_bytes += heap->block_bytes;
 }
 
+void ptni_block_retire_soon(const struct ptni_op *op, struct ptni_space *space, uint64_t addr,
+			    unsigned block_class, bool again)
+{
+	const struct ptni_slab_layout *layout = &space->layout[block_class % PTNI_BLOCK_CLASSES];
+	uint64_t base = space->region + ptni_slab_base(layout, addr - space->region);
+	struct ptni_view *view = ptni_view_of(op->worker, space);
+	struct ptni_owned_slab **slab = view ? ptni_view_slab(view, base) : NULL;
+
+	if (!slab)
+		return;
+	if (!again) {
+		__builtin_prefetch(slab);
+	} else if (*slab) {
+		__builtin_prefetch(*slab, 1);
+		__builtin_prefetch(&(*slab)->base, 1);
+	}
+}
+
 void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t addr,
 		       unsigned block_class)
 {

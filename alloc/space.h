@@ -114,6 +114,10 @@ enum {
 };
 void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t addr,
 		       unsigned block_class);
+/* The block will be retired if all goes well: asks the cache for what that looks at. Some time later `again`: for
+ * what it looks at next. No effect but speed. */
+void ptni_block_retire_soon(const struct ptni_op *op, struct ptni_space *space, uint64_t addr,
+			    unsigned block_class, bool again);
 
 /* Who says whether a block in a dead client's chunk is still reachable: registered once per space by the
  * table's code. Called in the worker that adopts the chunk, after the owner was fenced (R6).

@@ -134,8 +134,12 @@ static int publish_all(struct lot *lot)
 	int ret = 0;
 
 	ptni_hash_batch(op);
-	for (unsigned i = 0; i < lot->count && !ret; i++)
+	for (unsigned i = 0; i < lot->count && !ret; i++) {
+		ptni_hash_retire_soon(op, lot->at[i].found.word, false);
 		ret = post(op, &lot->at[i], &op->nic->word[i]);
+	}
+	for (unsigned i = 0; i < lot->count && !ret; i++)
+		ptni_hash_retire_soon(op, lot->at[i].found.word, true);
 	if (!ret) {
 		ret = ptni_batch_run(&op->batch);
 		done = op->batch.done;

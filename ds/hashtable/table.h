@@ -279,6 +279,8 @@ int ptni_hash_find(struct ptni_hash_op *op, enum ptni_look look, struct ptni_fou
 
 int ptni_hash_make_block(struct ptni_hash_op *op);
 int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, bool observed);
+/* The word's block will be retired if all goes well (ptni_block_retire_soon). */
+void ptni_hash_retire_soon(struct ptni_hash_op *op, uint64_t word, bool again);
 /* What the cache says, if a CAS may go by it alone. */
 bool ptni_hash_blind(struct ptni_hash_op *op, struct ptni_found *found);
 /* The CAS took place: the old block goes, the cache learns, the new block is no longer the operation's. */

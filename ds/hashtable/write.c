@@ -58,6 +58,15 @@ static void retire(struct ptni_hash_op *op, uint64_t word)
 		ptni_block_retire(&op->op, op->hash->space[op->node], addr, ptni_slot_class(word));
 }
 
+void ptni_hash_retire_soon(struct ptni_hash_op *op, uint64_t word, bool again)
+{
+	uint64_t addr;
+
+	if (!ptni_hash_block_addr(op, word, &addr))
+		ptni_block_retire_soon(&op->op, op->hash->space[op->node], addr,
+				       ptni_slot_class(word), again);
+}
+
 int ptni_hash_published(struct ptni_hash_op *op, const struct ptni_found *found)
 {
 	if (!ptni_planted(PTNI_BUG_WRITE_LEAK))
@@ -137,10 +146,13 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 {
 	uint64_t expected = ptni_slot_bare(found->word);
 	uint64_t word;
-	int ret = ptni_hash_make_block(op);
+	int ret;
 
+	ptni_hash_retire_soon(op, found->word, false);
+	ret = ptni_hash_make_block(op);
 	if (ret)
 		return ret;
+	ptni_hash_retire_soon(op, found->word, true);
 	ptni_hash_batch(op);
 	if (!op->written && !ptni_planted(PTNI_BUG_WRITE_ORDER))
 		write_block(op);

@@ -151,6 +151,11 @@ void ptni_block_cancel(struct ptni_op *op, struct ptni_space *space, const struc
 	mock_block_free(&client->world->node[space->node], block);
 }
 
+void ptni_block_retire_soon(const struct ptni_op *op, struct ptni_space *space, uint64_t addr,
+			    unsigned block_class, bool again)
+{
+}
+
 void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t addr,
 		       unsigned block_class)
 {
