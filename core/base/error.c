@@ -12,7 +12,7 @@
 	X(E2BIG, "too large, or an option struct of a newer release sets fields this one lacks; "  \
 		 "check the documented limits and the library's version")                          \
 	X(EMSGSIZE, "larger than a message may be; check the documented limits")                   \
-	X(ENOMEM, "this process is out of memory; raise its limits (ulimit -l for pinned memory)") \
+	X(ENOMEM, "no memory is left, on the node or in this process; free something, give the node more, or raise this process' limits (ulimit -l)") \
 	X(ENOBUFS, "the given buffer is too small; pass a larger one")                             \
 	X(ENOSPC, "no room is left; free something or use a larger configuration")                 \
 	X(EAGAIN, "not now; try again later")                                                      \

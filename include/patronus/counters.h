@@ -2,7 +2,8 @@
 /*
  * What a worker did so far, counted always: `struct ptn_counters` has one uint64_t of each name below.
  * ptn_worker_counters() (client.h) takes a snapshot; subtract two of them to see what happened
- * between. Each number is whole, all of them are taken at slightly different times.
+ * between. Each number is whole, all of them are taken at slightly different times. Names that only a
+ * node or another kind of table could count stay 0; for the node see ptn_node_info().
  */
 #ifndef PATRONUS_COUNTERS_H
 #define PATRONUS_COUNTERS_H
@@ -42,7 +43,7 @@
 	X(retries_full, retries, "a bucket, leaf or chunk was full")                            \
 	X(backoffs, waits, "waits before a retry")                                              \
 	X(backoff_ns, ns, "time spent in those waits")                                          \
-	X(combined, operations, "writes carried by another one's round trip")                   \
+	X(combined, operations, "updates that another one's change overwrote at once: done")                   \
 	X(slot_cache_hits, lookups, "slot cache entries that were right")                       \
 	X(slot_cache_misses, lookups, "lookups without a slot cache entry")                     \
 	X(slot_cache_wrong, lookups, "slot cache entries that were out of date")                \

@@ -2,13 +2,14 @@
 /*
  * Errors. A call returns 0 or a positive count when it worked and a negative code when it did not:
  * the negative of an errno value where one says what happened (an absent key is -ENOENT, a deadline
- * that passed -ETIMEDOUT, a value that does not fit -E2BIG), else a code of this file. Ours lie below
+ * that passed -ETIMEDOUT, a batch of too many bytes -E2BIG), else a code of this file. Ours lie below
  * -4095, so they never meet an errno. errno itself is neither read nor set.
  *
  * The codes are grouped by what they break, and that is what a program acts on: after an operation's
- * code everything else goes on; after a lease's code the window is gone and must be acquired again;
- * after a lane's code the library has already begun to recover, a retry is fine; after a node's code
- * the session has ended and must be opened again; after a corruption's code stop and look.
+ * code everything else goes on; after a lease's code the window is gone and must be acquired again
+ * (but LEASE_LIMIT and LEASE_CONFLICT: nothing has changed); after a lane's code the library has
+ * already begun to recover, a retry is fine; after a node's code the session has ended and must be
+ * opened again (but QUOTA and NODE_FULL: it goes on); after a corruption's code stop and look.
  */
 #ifndef PATRONUS_ERROR_H
 #define PATRONUS_ERROR_H

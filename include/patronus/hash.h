@@ -39,7 +39,7 @@ PTN_API void ptn_hash_close(struct ptn_hash *hash); /* after the workers' last o
 PTN_API int ptn_hash_drop(struct ptn_worker *worker, const char *name);
 
 /*
- * Common errors of the operations: -EINVAL (key or value size; text names the limit), -ENOMEM node full,
+ * Common errors of the operations: -EINVAL (key or value size; ptn_worker_cause names the limit), -ENOMEM node full,
  * PTN_E_CONFLICT too many retries, -ETIMEDOUT, PTN_E_OUTCOME_UNKNOWN (the transport failed under the
  * publishing CAS and what happened cannot be told), PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, PTN_E_CORRUPT.
  */
@@ -75,7 +75,8 @@ PTN_API int ptn_hash_multi_get(struct ptn_worker *worker, struct ptn_hash *hash,
 			       struct ptn_hash_item *items, size_t count);
 
 /*
- * Many updates, or puts, in the round trips of one: those whose slots are cached are published with one doorbell,
+ * Many updates, or puts, in the round trips of one: those whose slots are cached are published with one doorbell (for
+ * each 32 of them or 40 KiB),
  * the others one by one after them. Each item has its own result, as ptn_hash_update or ptn_hash_put
  * would give it; returns 0 or the first fatal error. What one node fails at
  * does not keep the items on other nodes. The items are concurrent operations: of two with the same key

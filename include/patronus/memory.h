@@ -42,14 +42,15 @@ PTN_API int ptn_memory_alloc(struct ptn_worker *worker, unsigned node, uint64_t 
 			     uint64_t term_ns, struct ptn_memory **memory_out);
 /*
  * A lease on memory that exists: allocated by this or another session and kept (ptn_memory_release)
- * or still held by it. Ends do not free the memory. Errors: -ENOENT nothing allocated there; -EINVAL.
+ * or still held by it. Ends do not free the memory. Errors: -ENOENT nothing allocated there;
+ * PTN_E_LEASE_CONFLICT it is on offer (below); PTN_E_QUOTA; -EINVAL.
  */
 PTN_API int ptn_memory_acquire(struct ptn_worker *worker, struct ptn_address address,
 			       uint64_t len_bytes, unsigned rights, uint64_t term_ns,
 			       struct ptn_memory **memory_out);
 
 /*
- * One round trip each for up to the worker's buffer (64 KiB at a time beyond). *old_out is the word before.
+ * One round trip each for up to 64 KiB; more goes in pieces of that, not at one moment. *old_out is the word before.
  * Errors: -ERANGE outside; -EACCES a right that was not asked for; -EINVAL cas and faa need 8-byte
  * alignment; PTN_E_LEASE_EXPIRED the term is over; PTN_E_LEASE_REVOKED the node ended the lease before
  * that, because the memory was freed or its owner's session ended: acquiring it again will not help.
