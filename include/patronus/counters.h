@@ -43,7 +43,7 @@
 	X(retries_full, retries, "a bucket, leaf or chunk was full")                            \
 	X(backoffs, waits, "waits before a retry")                                              \
 	X(backoff_ns, ns, "time spent in those waits")                                          \
-	X(combined, operations, "updates that another one's change overwrote at once: done")                   \
+	X(combined, operations, "updates that another one's change overwrote at once: done")    \
 	X(slot_cache_hits, lookups, "slot cache entries that were right")                       \
 	X(slot_cache_misses, lookups, "lookups without a slot cache entry")                     \
 	X(slot_cache_wrong, lookups, "slot cache entries that were out of date")                \
