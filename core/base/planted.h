@@ -82,6 +82,9 @@
 	X(WRITE_BLIND, "write-blind", \
 	  "a cached word that changed before the operation began counts as overwritten by its rival", \
 	  "caches trusted for writes") \
+	X(WRITE_UNSEEN, "write-unseen", \
+	  "the word that a lost CAS met is taken for the key's though nobody looked at its block", \
+	  "slots told apart by fingerprint") \
 	X(WRITE_LEAK, "write-leak", \
 	  "the block that an update replaced is not given back", \
 	  "tables without reclamation") \

@@ -98,14 +98,16 @@ static int post(struct ptni_hash_op *op, struct lot_write *at, uint64_t *old)
 /* The CAS was executed: published, or the slot had another word: then it is done again on its own. */
 static void executed(struct ptni_hash_op *op, struct lot_write *at)
 {
+	bool good = *at->old == ptni_slot_bare(at->found.word);
+
 	take_up(op, at);
-	if (*at->old == ptni_slot_bare(at->found.word)) {
+	ptni_hash_doubt(op, good);
+	if (good) {
 		at->item->result = ptni_hash_published(op, &at->found);
 		PTNI_COUNT(op->counters, ops_put);
 		return;
 	}
-	PTNI_COUNT(op->counters, slot_cache_wrong);
-	ptni_slot_cache_drop(&op->state->cache, op->code);
+	ptni_hash_learn_changed(op, &at->found, *at->old);
 	at->item->result = -EAGAIN;
 	give_back(op);
 }

@@ -279,6 +279,11 @@ int ptni_hash_find(struct ptni_hash_op *op, enum ptni_look look, struct ptni_fou
 
 int ptni_hash_make_block(struct ptni_hash_op *op);
 int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, bool observed);
+/* The CAS met another word than was expected. */
+void ptni_hash_learn_changed(struct ptni_hash_op *op, const struct ptni_found *found,
+			     uint64_t word);
+/* A CAS went by the cache alone, in vain or not. */
+void ptni_hash_doubt(struct ptni_hash_op *op, bool good);
 /* The word's block will be retired if all goes well (ptni_block_retire_soon). */
 void ptni_hash_retire_soon(struct ptni_hash_op *op, uint64_t word, bool again);
 /* What the cache says, if a CAS may go by it alone. */

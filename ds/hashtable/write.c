@@ -113,24 +113,31 @@ int ptni_hash_publish_failed(struct ptni_hash_op *op, const struct ptni_found *f
 	return observed && !(word & PTNI_SLOT_MOVED) ? 0 : code;
 }
 
-static void doubt_note(struct ptni_hash_worker *state, bool good)
+void ptni_hash_doubt(struct ptni_hash_op *op, bool good)
 {
+	struct ptni_hash_worker *state = op->state;
+
 	if (good)
 		state->doubt -= state->doubt < DOUBT_GOOD ? state->doubt : DOUBT_GOOD;
 	else if (state->doubt < DOUBT_MAX)
 		state->doubt += DOUBT_FAILED;
 }
 
-/* The CAS of a cached word met another one: that is what to look at next. */
-static void learn_changed(struct ptni_hash_op *op, const struct ptni_found *found, uint64_t word)
+/*
+ * That is what to look at next. But nobody has looked at the block: the key may have gone, and another one with the
+ * same fingerprint come to its slot. So the entry's `check` is nobody's: it leads readers, who compare
+ * the key, and no CAS that goes by the cache alone.
+ */
+void ptni_hash_learn_changed(struct ptni_hash_op *op, const struct ptni_found *found, uint64_t word)
 {
+	uint64_t check = ptni_planted(PTNI_BUG_WRITE_UNSEEN) ? ptni_hash_second(op) :
+							       ~ptni_hash_second(op);
 	struct ptni_slot_cache *cache = &op->state->cache;
 
 	PTNI_COUNT(op->counters, slot_cache_wrong);
 	if (ptni_slot_committed(word) && ptni_slot_print(word) == ptni_hash_print(op->code)) {
 		ptni_slot_cache_heat(cache, op->code);
-		ptni_slot_cache_store(cache, op->code, ptni_hash_second(op), found->index, word,
-				      op->epoch);
+		ptni_slot_cache_store(cache, op->code, check, found->index, word, op->epoch);
 	} else {
 		ptni_slot_cache_drop(cache, op->code);
 	}
@@ -168,7 +175,7 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 	op->written = true;
 	word = op->nic->word[0];
 	if (!observed)
-		doubt_note(op->state, word == expected);
+		ptni_hash_doubt(op, word == expected);
 	if (word == expected)
 		return ptni_hash_published(op, found);
 	if (word == (expected | PTNI_SLOT_FROZEN) && !ptni_planted(PTNI_BUG_WRITE_FROZEN)) {
@@ -176,7 +183,7 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 		return ret ? ret : -EAGAIN;
 	}
 	PTNI_COUNT(op->counters, retries_conflict);
-	learn_changed(op, found, word);
+	ptni_hash_learn_changed(op, found, word);
 	if ((!observed && !ptni_planted(PTNI_BUG_WRITE_BLIND)) || word & PTNI_SLOT_MOVED)
 		return -EAGAIN;
 	PTNI_COUNT(op->counters, combined);
@@ -322,7 +329,7 @@ static int remove_found(struct ptni_hash_op *op, const struct ptni_found *found)
 		return ret ? ret : -EAGAIN;
 	}
 	PTNI_COUNT(op->counters, retries_conflict);
-	learn_changed(op, found, word);
+	ptni_hash_learn_changed(op, found, word);
 	return ptni_planted(PTNI_BUG_DELETE_ONE) ? 0 : -EAGAIN;
 }
 

@@ -85,6 +85,17 @@ static void update__of_one_key(void **state)
 	}
 }
 
+/* H4, H5: what a write that lost saw in the slot may be another key, alike to the fingerprint. */
+static void put__after_the_slot_changed_hands(void **state)
+{
+	for (int warm = 0; warm < 2; warm++)
+		run(SCENARIO(.name = "put + put, delete + insert of another", .preemptions = 3,
+			     .fill = 27, .present = 1, .warm = warm,
+			     .act = { { { ACT_PUT, 0, 1 }, { ACT_PUT, 0, 2 } },
+				      { { ACT_DELETE, 0, 0 }, { ACT_INSERT, 1, 3 } } }),
+		    100);
+}
+
 /* H3: a get sees the key or a moment without it, also when its READs are not atomic. */
 static void get__beside_writers(void **state)
 {
@@ -163,6 +174,7 @@ int main(void)
 		cmocka_unit_test(insert__of_one_key_by_three),
 		cmocka_unit_test(insert__at_home_and_away),
 		cmocka_unit_test(update__of_one_key),
+		cmocka_unit_test(put__after_the_slot_changed_hands),
 		cmocka_unit_test(get__beside_writers),
 		cmocka_unit_test(split__beside),
 		cmocka_unit_test(split__before_a_warm_get),
