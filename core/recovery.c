@@ -109,11 +109,13 @@ static int obstacle(struct recovery *r, uint64_t now_ns)
 
 static int time_is_up(const struct recovery *r)
 {
+	uint64_t deadline_ns = deadline_of(r);
+
+	if (ptni_worker_clock(r->worker) >= deadline_ns) /* who overslept has lost its lanes too */
+		return ptni_deadline_error(deadline_ns);
 	if (!r->peer->active)
 		return PTN_E_LANE_BROKEN;
-	if (!r->batch->lane_stamp || ptni_worker_clock(r->worker) >= deadline_of(r))
-		return ptni_deadline_error(deadline_of(r));
-	return -ETIMEDOUT;
+	return r->batch->lane_stamp ? -ETIMEDOUT : ptni_deadline_error(deadline_ns);
 }
 
 static int prepare(struct recovery *r)

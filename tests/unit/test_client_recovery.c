@@ -464,6 +464,35 @@ static void post__that_always_fails_ends(void **state)
 
 /* --- silence ---------------------------------------------------------------------------------------- */
 
+/* Its process slept in the middle of an operation; the node has taken its lanes away meanwhile. */
+static void overslept_body(struct fixture *fixture)
+{
+	const struct ptni_window *window = fixture_window(
+		fixture, 4096, 4096, FAKE_RIGHTS, ptni_client_session_deadline(fixture->client, 0));
+	struct ptni_batch batch;
+	struct ptni_op op;
+
+	assert_int_equal(ptni_op_begin(fixture->worker, &op), 0);
+	ptni_batch_init(&batch, &op, 0);
+	ptni_batch_read(&batch, window, window->addr, ptni_op_buffer(&op, 8), 8);
+	for (unsigned i = 0; i < fixture->worker->lanes; i++)
+		break_in_fact(fixture, i);
+	while (fixture->worker->peer[0]->active)
+		(void)ptni_worker_poll(fixture->worker);
+	fixture->node.deaf = true; /* it has not been heard to say why */
+	fixture->world.now_ns += 4 * FAKE_TERM_NS;
+	assert_int_equal(ptni_batch_run(&batch), PTN_E_LEASE_EXPIRED);
+	assert_int_equal(batch.done, 0);
+	ptni_op_end(&op);
+	fixture->node.deaf = false;
+}
+
+/* "Try again" is wrong advice, and lanes that broke are not the reason. */
+static void lease__that_ran_out_counts_before_broken_lanes(void **state)
+{
+	fixture_run(fixture_init(), overslept_body);
+}
+
 static void silent_body(struct fixture *fixture)
 {
 	struct ibv_context *context = fixture->client->fabric->context;
@@ -503,6 +532,7 @@ int main(void)
 		cmocka_unit_test(post__that_fails_is_taken_for_what_it_is),
 		cmocka_unit_test(post__that_always_fails_ends),
 		cmocka_unit_test(silence__of_the_nic_is_bounded),
+		cmocka_unit_test(lease__that_ran_out_counts_before_broken_lanes),
 	};
 
 	(void)ptn_log_level_set("off"); /* some of this warns, rightly */
