@@ -4,12 +4,11 @@
  * killed, and this one, which frees some of its blocks one-sidedly, adopts its chunks and must never
  * be given what is still published.
  */
+#include "tests/support/child.h"
 #include "tests/support/space_use.h"
 
 #include <patronus/client.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 
 enum {
 	PUBLISHED = 200,
@@ -45,7 +44,6 @@ static void user_open(struct ptn_client **client, struct ptn_worker **worker,
 /* A test that fails leaves no process behind. */
 static void die_with_parent(void)
 {
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() == 1)
 		_exit(1);
 }
@@ -117,8 +115,7 @@ static void survive(struct ptn_worker *worker, struct ptni_space *space, pid_t o
 		published[i] = 0;
 		block_retire(worker, space, &block);
 	}
-	assert_int_equal(kill(owner, SIGKILL), 0);
-	assert_int_equal(waitpid(owner, NULL, 0), owner);
+	assert_true(child_kill(owner));
 	for (int round = 0; round < 400 && again < FREED / 2; round++) {
 		for (int i = 0; i < 20; i++) {
 			struct ptni_block block = block_alloc(worker, space, LEN);
@@ -149,10 +146,10 @@ static void killed_owners_blocks_are_kept_and_its_garbage_reused(void **state)
 
 	(void)snprintf(address, sizeof(address), "shm:/tmp/ptn-alloc-%d.sock", getpid());
 	assert_int_equal(pipe(ready), 0);
-	node = fork();
+	node = child_fork();
 	if (!node)
 		node_main();
-	owner = fork();
+	owner = child_fork();
 	if (!owner)
 		owner_main(ready[1]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
@@ -162,15 +159,15 @@ static void killed_owners_blocks_are_kept_and_its_garbage_reused(void **state)
 	ptni_space_close(space);
 	ptn_worker_close(worker);
 	assert_int_equal(ptn_client_close(client), 0);
-	assert_int_equal(kill(node, SIGKILL), 0);
-	assert_int_equal(waitpid(node, NULL, 0), node);
+	assert_true(child_kill(node));
 	(void)unlink(address + 4);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(killed_owners_blocks_are_kept_and_its_garbage_reused),
+		cmocka_unit_test_teardown(killed_owners_blocks_are_kept_and_its_garbage_reused,
+					  children_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

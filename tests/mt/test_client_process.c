@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Client and node in processes of their own, over shared memory; processes stopped and killed. */
 #include "core/client.h"
+#include "tests/support/child.h"
 #include "tests/support/granting.h"
 
 #include <setjmp.h>
@@ -11,7 +12,6 @@
 #include <patronus/log.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define ALL_RIGHTS (IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)
@@ -107,21 +107,20 @@ static void node__killed_is_noticed_by_everybody(void **state)
 {
 	struct user user;
 	char address[64];
-	int ready[2], status, ret = 0;
+	int ready[2], ret = 0;
 	uint64_t killed_ns;
 	pid_t child;
 
 	address_make(address, sizeof(address), "node");
 	assert_int_equal(pipe(ready), 0);
-	child = fork();
+	child = child_fork();
 	if (!child)
 		child_of_node(address, ready[1]);
 	assert_true(word_hear(ready[0]));
 	assert_int_equal(user_open(&user, address), 0);
 	for (unsigned i = 0; i < 1000; i++)
 		assert_int_equal(user_faa(&user), 0);
-	assert_int_equal(kill(child, SIGKILL), 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(child_kill(child));
 	killed_ns = ptni_clock_now_ns();
 	while (ret != PTN_E_NODE_DOWN && ptni_clock_now_ns() - killed_ns < 5 * SECOND_NS)
 		ret = user_faa(&user);
@@ -181,7 +180,7 @@ static pid_t client_spawn(const char *address, int go[2], int ready[2])
 
 	assert_int_equal(pipe(go), 0);
 	assert_int_equal(pipe(ready), 0);
-	child = fork();
+	child = child_fork();
 	if (!child) {
 		if (word_hear(go[0]))
 			child_of_client(address, ready[1]);
@@ -212,13 +211,13 @@ static void client__stopped_past_its_lease_wakes_up_fenced(void **state)
 	assert_non_null(node);
 	word_say(go[1]);
 	assert_true(word_hear(ready[0]));
-	assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+	status = child_wait_for(child, WUNTRACED);
 	assert_true(WIFSTOPPED(status));
 	sessions_await(node, 0); /* its lease ran out, it was fenced */
 	then = counted(node);
 	assert_int_equal(then, STOP_AFTER + 1);
 	assert_int_equal(kill(child, SIGCONT), 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
+	status = child_wait(child);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 42);
 	assert_int_equal(counted(node), then); /* nothing landed after the fence */
@@ -228,7 +227,7 @@ static void client__stopped_past_its_lease_wakes_up_fenced(void **state)
 
 static void client__killed_gives_everything_back(void **state)
 {
-	int go[2], ready[2], status;
+	int go[2], ready[2];
 	struct ptn_node *node;
 	char address[64];
 	uint64_t killed_ns;
@@ -249,7 +248,7 @@ static void client__killed_gives_everything_back(void **state)
 	assert_int_equal(info_of(node).windows, 0);
 	assert_int_equal(info_of(node).lanes, 0);
 	assert_int_equal(granting.ended, 1);
-	assert_int_equal(waitpid(child, &status, 0), child);
+	(void)child_wait(child);
 	ptn_node_close(node);
 	pipes_close(go, ready);
 }
@@ -257,9 +256,10 @@ static void client__killed_gives_everything_back(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(client__stopped_past_its_lease_wakes_up_fenced),
-		cmocka_unit_test(client__killed_gives_everything_back),
-		cmocka_unit_test(node__killed_is_noticed_by_everybody),
+		cmocka_unit_test_teardown(client__stopped_past_its_lease_wakes_up_fenced,
+					  children_end),
+		cmocka_unit_test_teardown(client__killed_gives_everything_back, children_end),
+		cmocka_unit_test_teardown(node__killed_is_noticed_by_everybody, children_end),
 	};
 
 	(void)ptn_log_level_set("off");

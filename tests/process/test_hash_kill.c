@@ -19,6 +19,7 @@
 #include "core/base/rng.h"
 #include "core/base/sanitizer.h"
 #include "tests/process/memory_down.h"
+#include "tests/support/child.h"
 #include "tests/support/versioned.h"
 
 #include <patronus/client.h>
@@ -41,7 +42,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -301,12 +301,7 @@ static void start(struct stage *stage, unsigned number)
 
 	snprintf(text, sizeof(text), "%u", number);
 	atomic_store(&stage->log->client[number].pid_ready, 0);
-	stage->pid[number] = fork();
-	assert_true(stage->pid[number] >= 0);
-	if (!stage->pid[number]) {
-		execv("/proc/self/exe", argv);
-		_exit(127);
-	}
+	stage->pid[number] = child_start(argv);
 }
 
 static void must_be_well(struct stage *stage)
@@ -347,14 +342,13 @@ static uint64_t ops_of_others(const struct stage *stage)
 
 static void kill_first(struct stage *stage, struct ptni_rng *rng)
 {
-	int status;
+	bool killed;
 
 	await_ready(stage, 0);
 	wait_ms(10 + (unsigned)ptni_rng_below(rng, 120));
-	kill(stage->pid[0], SIGKILL);
-	assert_int_equal(waitpid(stage->pid[0], &status, 0), stage->pid[0]);
+	killed = child_kill(stage->pid[0]);
 	must_be_well(stage);
-	assert_true(WIFSIGNALED(status));
+	assert_true(killed);
 	start(stage, 0);
 }
 
@@ -369,7 +363,7 @@ static void put_first_to_sleep(struct stage *stage, struct ptni_rng *rng)
 	wait_ms(3 * TERM_MS);
 	must_be_well(stage);
 	kill(stage->pid[0], SIGCONT);
-	assert_int_equal(waitpid(stage->pid[0], &status, 0), stage->pid[0]);
+	status = child_wait(stage->pid[0]);
 	must_be_well(stage);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), LAPSED);
@@ -400,9 +394,8 @@ static void run_clients(struct stage *stage, unsigned kills, unsigned sleeps)
 	await_ready(stage, 0);
 	atomic_store(&stage->log->stop, true);
 	for (unsigned i = 0; i < CLIENTS; i++) {
-		int status;
+		int status = child_wait(stage->pid[i]);
 
-		assert_int_equal(waitpid(stage->pid[i], &status, 0), stage->pid[i]);
 		must_be_well(stage);
 		assert_int_equal(status, 0);
 	}
@@ -560,9 +553,9 @@ static void clients__one_sleeps_past_its_lease(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(clients__undisturbed),
-		cmocka_unit_test(clients__one_killed_twenty_times),
-		cmocka_unit_test(clients__one_sleeps_past_its_lease),
+		cmocka_unit_test_teardown(clients__undisturbed, children_end),
+		cmocka_unit_test_teardown(clients__one_killed_twenty_times, children_end),
+		cmocka_unit_test_teardown(clients__one_sleeps_past_its_lease, children_end),
 	};
 
 	if (argc == 5 && !strcmp(argv[1], "client"))

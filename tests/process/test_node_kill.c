@@ -7,6 +7,7 @@
  * The test runs itself as the node that is killed: test_node_kill node ADDRESS
  */
 #include "ds/hashtable/table.h"
+#include "tests/support/child.h"
 
 #include <patronus/client.h>
 #include <patronus/error.h>
@@ -25,7 +26,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -55,12 +55,7 @@ static void node_start(struct stage *stage, unsigned number)
 	char self[] = "test_node_kill", role[] = "node";
 	char *const argv[] = { self, role, stage->address[number], NULL };
 
-	stage->pid = fork();
-	assert_true(stage->pid >= 0);
-	if (!stage->pid) {
-		execv("/proc/self/exe", argv);
-		_exit(127);
-	}
+	stage->pid = child_start(argv);
 }
 
 static void client_open(struct stage *stage)
@@ -101,8 +96,7 @@ static void stage_open(struct stage *stage, unsigned lost, bool process)
 static void lose(struct stage *stage)
 {
 	if (stage->pid) {
-		kill(stage->pid, SIGKILL);
-		waitpid(stage->pid, NULL, 0);
+		(void)child_kill(stage->pid);
 	} else {
 		ptn_node_close(stage->node[stage->lost]);
 		stage->node[stage->lost] = NULL;
@@ -252,10 +246,10 @@ static int node_main(const char *address)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_first_is_killed),
-		cmocka_unit_test(test_second_is_killed),
-		cmocka_unit_test(test_first_closes),
-		cmocka_unit_test(test_second_closes),
+		cmocka_unit_test_teardown(test_first_is_killed, children_end),
+		cmocka_unit_test_teardown(test_second_is_killed, children_end),
+		cmocka_unit_test_teardown(test_first_closes, children_end),
+		cmocka_unit_test_teardown(test_second_closes, children_end),
 	};
 
 	if (argc == 3 && !strcmp(argv[1], "node"))
