@@ -6,7 +6,11 @@
  */
 #include "ds/hashtable/table.h"
 
-/* 1: committed; 0: not there; 2: a tentative word, at *index_out. */
+/*
+ * 1: committed; 0: not there; 2: a tentative word, at *index_out. There may be two: a tentative word that froze
+ * stays until its subtable is split, while its block, given back by then, may have been used again. It never counts
+ * for anything.
+ */
 static int seek(const struct ptni_hash_op *op, uint64_t offset, uint32_t *index_out,
 		uint64_t *word_out, bool *frozen_out)
 {
@@ -19,7 +23,8 @@ static int seek(const struct ptni_hash_op *op, uint64_t offset, uint32_t *index_
 
 			flags |= word;
 			if (!ptni_word_is_slot(k) || !ptni_slot_bare(word) ||
-			    ptni_slot_offset(word) != offset)
+			    ptni_slot_offset(word) != offset ||
+			    (word & PTNI_SLOT_FLAGS) == PTNI_SLOT_FLAGS)
 				continue;
 			*index_out = op->place.first[i] + k;
 			*word_out = word;
@@ -48,7 +53,7 @@ static int clear_tentative(struct ptni_hash_op *op, uint32_t index, uint64_t wor
 {
 	int ret;
 
-	if (word & PTNI_SLOT_FROZEN || ptni_planted(PTNI_BUG_ADOPT_TENTATIVE))
+	if (ptni_planted(PTNI_BUG_ADOPT_TENTATIVE))
 		return 0;
 	ptni_hash_batch(op);
 	ret = ptni_hash_cas(op, ptni_hash_word_addr(op, index), word, 0, &op->nic->word[0]);
@@ -80,28 +85,51 @@ static int pair_live(struct ptni_hash_op *op, uint64_t offset)
 	}
 }
 
-/* The directory's entry for a suffix as it is remotely, by the rule for entries that are 0. */
+/* What stands in the directory at an index; 0: nothing, or its piece was never made. */
+static int entry_read(struct ptni_hash_op *op, uint32_t index, uint64_t *entry_out)
+{
+	uint64_t addr;
+	int ret = ptni_directory_slot(op, index, false, &addr);
+
+	op->nic->word[0] = 0;
+	if (!ret && addr) {
+		ptni_batch_init(&op->batch, &op->op, 0);
+		ret = ptni_hash_read(op, addr, &op->nic->word[0], 8);
+		if (!ret)
+			ret = ptni_batch_run(&op->batch);
+	}
+	if (!ret)
+		*entry_out = op->nic->word[0];
+	return ret;
+}
+
+/*
+ * The directory's entry for a suffix as it is remotely, by the rule for entries that are 0. Between two READs a split
+ * may be published: then the entry that is met is too deep to stand for the suffix, and the one that was 0, which
+ * is set first, is none any more.
+ */
 static int resolve(struct ptni_hash_op *op, uint32_t suffix, uint64_t *entry_out)
 {
+	uint32_t index = suffix;
+
 	for (;;) {
-		uint64_t addr;
-		int ret = ptni_directory_slot(op, suffix, false, &addr);
+		uint64_t entry;
+		int ret = entry_read(op, index, &entry);
 
 		if (ret)
 			return ret;
-		op->nic->word[0] = 0;
-		if (addr) {
-			ptni_batch_init(&op->batch, &op->op, 0);
-			ret = ptni_hash_read(op, addr, &op->nic->word[0], 8);
-			if (!ret)
-				ret = ptni_batch_run(&op->batch);
-			if (ret)
-				return ret;
+		if (!entry && index) {
+			index &= ~(1u << (31 - (unsigned)__builtin_clz(index)));
+			continue;
 		}
-		*entry_out = op->nic->word[0];
-		if (*entry_out || !suffix)
+		if ((suffix & ptni_suffix_mask(ptni_entry_depth(entry))) == index) {
+			*entry_out = entry;
 			return 0;
-		suffix &= ~(1u << (31 - (unsigned)__builtin_clz(suffix)));
+		}
+		index = suffix;
+		ret = ptni_hash_retry(op);
+		if (ret)
+			return ret;
 	}
 }
 

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * While a dead client's blocks are asked about (H9, R6), another one goes on: whatever it repairs at whatever moment,
+ * nothing that is in use is found to be free.
+ */
+#include "tests/ds/schedule_private.h"
+
+enum {
+	DEAD_CLIENT,
+	ADOPTER,
+	OTHER
+};
+
+static struct run run;
+static struct check check;
+static unsigned long asked,
+	hit; /* verbs of the adopter so far; before which one the other client works */
+
+static enum mock_action die(struct mock_world *world, struct ptn_client *client, void *arg)
+{
+	if (client == run.actor[DEAD_CLIENT].client && run.verb++ == run.hit)
+		return MOCK_DIE;
+	return MOCK_GO;
+}
+
+static void work(unsigned index)
+{
+	while (schedule_can_run(&run.actor[index]))
+		schedule_resume(&run, index);
+}
+
+static enum mock_action meddle(struct mock_world *world, struct ptn_client *client, void *arg)
+{
+	if (client == run.actor[ADOPTER].client && asked++ == hit)
+		work(OTHER);
+	return MOCK_GO;
+}
+
+/* False: the adopter had no such verb. */
+static bool adopt(void)
+{
+	struct mock_world *world = run.world;
+
+	asked = 0;
+	world->before = meddle;
+	mock_adopt(world, run.actor[ADOPTER].client);
+	world->before = NULL;
+	world->fibers = false;
+	hash_check(world, &check);
+	for (int i = 0; i < 4; i++)
+		mock_epoch(world);
+	hash_check(world, &check);
+	assert_in_range(check.key_count, run.schedule->fill, run.schedule->fill + 1);
+	return asked > hit;
+}
+
+/* What was there before is not the dead client's: asking about that repairs what others are to repair. */
+static void own_all(void)
+{
+	struct mock_node *node = &run.world->node[0];
+	uint8_t index = 0;
+
+	while (run.world->client[index] != run.actor[ADOPTER].client)
+		index++;
+	for (uint32_t i = 0; i < node->block_count; i++)
+		node->block[i].owner = index;
+}
+
+/* Every verb at which the one dies, every verb of the adoption before which the other repairs. */
+static unsigned long all(const struct schedule *schedule, bool only_own)
+{
+	unsigned long count = 0;
+	bool died;
+
+	schedule_prepare(&run, schedule);
+	for (run.hit = 0;; run.hit++) {
+		bool more = true;
+
+		for (hit = 0; more; hit++, count++) {
+			schedule_open(&run);
+			if (only_own)
+				own_all();
+			run.world->before = die;
+			work(DEAD_CLIENT);
+			died = mock_client_dead(run.actor[DEAD_CLIENT].client);
+			if (died)
+				more = adopt();
+			schedule_close(&run);
+			if (!died)
+				break;
+		}
+		if (!died)
+			break;
+	}
+	schedule_finish(&run);
+	return count;
+}
+
+static void split__whose_client_died(void **state)
+{
+	const struct schedule schedule = {
+		.name = "a split that is finished while its blocks are asked about",
+		.fill = 28,
+		.act = { { { ACT_INSERT, 0, 1 } }, { { ACT_GET, 0, 0 } }, { { ACT_PUT, 0, 2 } } },
+	};
+
+	print_message("%s: %lu runs\n", schedule.name,
+		      all(&schedule, true) + all(&schedule, false));
+}
+
+/* The words of the one subtable. */
+static uint64_t *words(void)
+{
+	uint8_t *region = run.world->node[0].region;
+	const uint64_t *root = (const uint64_t *)(void *)(region + 4096);
+
+	return (uint64_t *)(void *)(region + ptni_entry_offset(root[PTNI_ROOT_ENTRIES]));
+}
+
+/*
+ * An insert that a freeze met, and a split that cannot go on (the node is full), leave a frozen tentative word; the
+ * insert's block was given back and has become another key's of the same buckets. Wherever the two words are.
+ */
+static void block__that_a_frozen_tentative_word_names(void **state)
+{
+	const struct schedule schedule = {
+		.name = "frozen",
+		.fill = 10,
+		.act = { { { ACT_GET, 0, 0 } }, { { ACT_GET, 0, 0 } } },
+	};
+	uint64_t code = ptni_hash_key(&(unsigned){ 1 }, 4, 11);
+	struct ptni_place place;
+	unsigned tried = 0;
+
+	ptni_hash_place(code, SCHEDULE_GROUPS, &place);
+	schedule_prepare(&run, &schedule);
+	for (unsigned k = 0; k < 2 * PTNI_COMBINED_WORDS; k++) {
+		uint32_t index = place.first[k / PTNI_COMBINED_WORDS] + k % PTNI_COMBINED_WORDS;
+		uint64_t before = mock_blocks_held(run.world, 0);
+
+		schedule_open(&run);
+		if (ptni_word_is_slot(index) && !words()[index]) {
+			for (uint32_t i = PTNI_SUB_HEAD_WORDS; !words()[index]; i++)
+				if (ptni_word_is_slot(i) && words()[i])
+					words()[index] = words()[i] | PTNI_SLOT_FLAGS;
+			mock_client_kill(run.actor[DEAD_CLIENT].client);
+			run.world->fibers = false;
+			mock_adopt(run.world, run.actor[ADOPTER].client);
+			assert_int_equal(mock_blocks_held(run.world, 0), before);
+			tried++;
+		}
+		schedule_close(&run);
+	}
+	assert_in_range(tried, 18, 18);
+	schedule_finish(&run);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(block__that_a_frozen_tentative_word_names),
+		cmocka_unit_test(split__whose_client_died),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
