@@ -108,7 +108,7 @@ static int slab_scan(struct ptni_view *view, struct ptni_heap *heap, struct ptni
 		if (ret < 0)
 			return ret;
 		ptni_view_epochs(view, &epochs); /* after the answer */
-		if (ret == 0)
+		if (ret == 0 && !slab->chunk->doubt)
 			(void)ptni_slab_retire(heap, slab, index, epochs.epoch + 1);
 		slab->scanned = index + 1;
 		slab->scan_tag = epochs.epoch + 1;

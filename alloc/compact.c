@@ -13,7 +13,8 @@
  *    back when the horizon has passed the tag: only then the scan begins, so what it finds unreachable will not be
  *    published any more. That frees also the blocks whose unlinker died before it could say so.
  * 2. Blocks whose publication was never settled (their operation failed on a dead lane) make their chunk one that
- *    is not chosen: a CAS that points at them may yet land.
+ *    is not chosen, and if it was already, of which nothing is freed for being unreachable: a CAS that points at
+ *    them may yet land.
  * 3. Moved blocks fit into what is free elsewhere: compaction fetches no memory.
  *
  * The worker dies or sleeps at any point: its chunks are orphans as ever; nothing of this is in remote memory.
@@ -59,7 +60,8 @@ static struct ptni_owned_chunk *choose(struct ptni_heap *heap, const struct room
 		cds_list_add_tail(&chunk->link, &heap->chunks);
 		blocks = chunk->slabs * heap->layout.blocks;
 		free = chunk->stuck ? 0 : chunk_free(heap, chunk);
-		if (free < blocks / 4 || blocks - free + heap->layout.blocks > room->free - free ||
+		if (!free || free < blocks / 4 ||
+		    blocks - free + heap->layout.blocks > room->free - free ||
 		    (best && free * best->slabs <= best_free * chunk->slabs))
 			continue;
 		best = chunk;
@@ -123,5 +125,5 @@ void ptni_block_lose(struct ptni_op *op, struct ptni_space *space, const struct 
 	struct ptni_owned_slab **slab = view ? ptni_view_slab(view, base) : NULL;
 
 	if (slab && *slab)
-		(*slab)->chunk->stuck = true;
+		(*slab)->chunk->stuck = (*slab)->chunk->doubt = true;
 }

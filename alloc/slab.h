@@ -78,6 +78,7 @@ struct ptni_owned_chunk {
 	uint16_t slabs_free; /* of which every block is free */
 	bool empty; /* in the empty list */
 	bool stuck; /* not to be emptied: blocks of it stay, or are in doubt */
+	bool doubt; /* a CAS that nobody has seen the end of may yet point at one of its blocks */
 	bool left; /* its space is closed: it was given back */
 	bool told; /* adopted, and what its slabs' heads say was not read yet */
 	struct ptni_owned_slab *slab[];
