@@ -138,7 +138,7 @@ void ptni_chunk_return_spare(struct ptni_view *view, struct ptni_heap *heap)
 
 	if (heap->empty_count < heap->empty_low)
 		unused = heap->empty_low = heap->empty_count;
-	if (now_ns - heap->low_ns < PTNI_SPARE_NS)
+	if (ptni_clock_since_ns(now_ns, heap->low_ns) < PTNI_SPARE_NS)
 		return;
 	heap->low_ns = now_ns;
 	if (unused > 1 && put_begin(view)) {

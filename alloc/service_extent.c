@@ -194,7 +194,8 @@ void ptni_extents_step(struct ptni_allocator *allocator, uint64_t horizon)
 				info->phase = PTNI_EXTENT_LIVE;
 				cds_list_del(&info->link);
 			} else if (info->space->closings < PTNI_CLOSINGS_MAX &&
-				   (hurry || now_ns - info->empty_ns >= PTNI_EXTENT_REST_NS)) {
+				   (hurry || ptni_clock_since_ns(now_ns, info->empty_ns) >=
+						     PTNI_EXTENT_REST_NS)) {
 				announce(allocator, info);
 			}
 		} else if (info->phase == PTNI_EXTENT_ANNOUNCED && horizon > info->tag &&

@@ -139,7 +139,8 @@ static uint64_t units_for(const struct ptni_lease *lease, uint64_t now_ns, uint6
 {
 	uint64_t unit_ns = less_drift(lease->unit_ns, drift_ppm), needed_ns;
 
-	if (!unit_ns || __builtin_add_overflow(now_ns - lease->sent_ns, term_ns, &needed_ns))
+	if (!unit_ns || __builtin_add_overflow(ptni_clock_since_ns(now_ns, lease->sent_ns), term_ns,
+					       &needed_ns))
 		return UINT64_MAX;
 	return needed_ns / unit_ns + (needed_ns % unit_ns != 0);
 }

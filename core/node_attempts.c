@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/node_attempts.h"
 
+#include "core/base/clock.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
 static bool forgotten(const struct ptni_attempts_peer *peer, uint64_t now_ns)
 {
-	return !peer->wrong || now_ns - peer->last_ns >= PTNI_ATTEMPTS_FORGET_NS;
+	return !peer->wrong ||
+	       ptni_clock_since_ns(now_ns, peer->last_ns) >= PTNI_ATTEMPTS_FORGET_NS;
 }
 
 static struct ptni_attempts_peer *find(const struct ptni_attempts *attempts, int32_t pid)

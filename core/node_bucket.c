@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/node_bucket.h"
 
+#include "core/base/clock.h"
+
 #include <errno.h>
 #include <patronus/error.h>
 
@@ -27,7 +29,8 @@ void ptni_bucket_init(struct ptni_bucket *bucket, uint64_t rate_per_s, uint64_t 
 
 static void bucket_fill(struct ptni_bucket *bucket, uint64_t now_ns)
 {
-	uint64_t elapsed_ns = now_ns - bucket->filled_ns, burst = burst_of(bucket);
+	uint64_t elapsed_ns = ptni_clock_since_ns(now_ns, bucket->filled_ns),
+		 burst = burst_of(bucket);
 
 	if (elapsed_ns > SECOND_NS)
 		elapsed_ns = SECOND_NS;
@@ -44,7 +47,7 @@ int ptni_bucket_take(struct ptni_bucket *bucket, uint64_t now_ns)
 		bucket->tokens -= SECOND_NS;
 		return 0;
 	}
-	if (now_ns - bucket->refused_since_ns > SECOND_NS) {
+	if (ptni_clock_since_ns(now_ns, bucket->refused_since_ns) > SECOND_NS) {
 		bucket->refused_since_ns = now_ns;
 		bucket->refused = 0;
 	}

@@ -87,7 +87,8 @@ static void laggards_fence(struct ptn_node *node, uint64_t now_ns)
 
 	cds_list_for_each_entry(session, &node->sessions, link)
 		if (session->state == PTNI_SESSION_OPEN && session->report < node->epochs.epoch &&
-		    now_ns - node->epochs.advanced_ns > REPORT_TERMS * session->term_ns)
+		    ptni_clock_since_ns(now_ns, node->epochs.advanced_ns) >
+			    REPORT_TERMS * session->term_ns)
 			ptni_node_session_fence(session, PTN_E_SESSION_FENCED);
 }
 
@@ -102,7 +103,8 @@ void ptni_epochs_look(struct ptn_node *node)
 	if (epochs->horizon < epochs->epoch) {
 		node->active = true;
 		laggards_fence(node, now_ns);
-	} else if (want && now_ns - epochs->advanced_ns >= node->options.epoch_min_ns) {
+	} else if (want &&
+		   ptni_clock_since_ns(now_ns, epochs->advanced_ns) >= node->options.epoch_min_ns) {
 		epochs->epoch++;
 		epochs->advanced_ns = now_ns;
 		epochs->want = false;

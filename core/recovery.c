@@ -278,7 +278,7 @@ static void count_recovery(struct recovery *r)
 	if (!r->peer->broken_ns)
 		return;
 	PTNI_COUNT_ADD(r->worker->counters, lane_recovery_ns,
-		       ptni_worker_clock(r->worker) - r->peer->broken_ns);
+		       ptni_clock_since_ns(ptni_worker_clock(r->worker), r->peer->broken_ns));
 	r->peer->broken_ns = 0;
 }
 

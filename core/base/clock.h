@@ -73,4 +73,13 @@ static inline uint64_t ptni_clock_read(struct ptni_clock *clock)
 	return clock->now_ns(clock);
 }
 
+/*
+ * How long ago; 0 where the later reading is the smaller one: two threads may read out of order, and a clock that was
+ * set back a little must not look like one that has run for centuries.
+ */
+static inline uint64_t ptni_clock_since_ns(uint64_t now_ns, uint64_t then_ns)
+{
+	return now_ns > then_ns ? now_ns - then_ns : 0;
+}
+
 #endif

@@ -103,8 +103,9 @@ static int await_split(struct ptni_hash_op *op, bool eager)
 			seen = split;
 			since = now;
 		}
-		if ((eager && !split) || (now - since > PTNI_SPLIT_PATIENCE_NS &&
-					  !ptni_planted(PTNI_BUG_SPLIT_UNHELPED))) {
+		if ((eager && !split) ||
+		    (ptni_clock_since_ns(now, since) > PTNI_SPLIT_PATIENCE_NS &&
+		     !ptni_planted(PTNI_BUG_SPLIT_UNHELPED))) {
 			ret = take(op, split);
 			if (ret < 0)
 				return ret;

@@ -108,6 +108,14 @@ static void read__asks_the_given_clock(void **state)
 	assert_true(ptni_clock_real.now_ns(&ptni_clock_real) >= before);
 }
 
+static void since__is_never_before(void **state)
+{
+	assert_int_equal(ptni_clock_since_ns(5, 3), 2);
+	assert_int_equal(ptni_clock_since_ns(5, 5), 0);
+	assert_int_equal(ptni_clock_since_ns(5, 6), 0);
+	assert_int_equal(ptni_clock_since_ns(5, UINT64_MAX), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -115,6 +123,7 @@ int main(void)
 		cmocka_unit_test(source__is_named),
 		cmocka_unit_test(rate__is_that_of_the_kernel),
 		cmocka_unit_test(read__asks_the_given_clock),
+		cmocka_unit_test(since__is_never_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
