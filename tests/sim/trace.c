@@ -45,8 +45,12 @@ void trace_attach(struct world_config *config)
 static void blow_print(const struct world_blow *blow, FILE *to)
 {
 	static const char *const how[] = { "drain", "drop", "cut" };
+	static const char *const cut[] = { "", "is cut off from a node", "is cut off from all",
+					   "and all others are cut off from a node" };
 
-	fprintf(to, "  client %u %s", blow->client,
+	fprintf(to, "  client %u (node %u) %s", blow->client, blow->node,
+		blow->cut     ? cut[blow->cut] :
+		blow->step_ns ? "sees a clock jump" :
 		blow->hang_up ? "loses a node" :
 		blow->pause   ? "pauses" :
 				"is killed");
@@ -54,8 +58,12 @@ static void blow_print(const struct world_blow *blow, FILE *to)
 		fprintf(to, " at verb %llu", (unsigned long long)blow->verb);
 	else
 		fprintf(to, " at %llu us", (unsigned long long)blow->at_ns / 1000);
-	fprintf(to, ", %s%s, %llu us%s\n", how[blow->how], blow->silent ? ", silently" : "",
+	fprintf(to, ", %s%s, %llu us%s", how[blow->how], blow->silent ? ", silently" : "",
 		(unsigned long long)blow->span_ns / 1000, blow->restart ? ", restarts" : "");
+	if (blow->step_ns)
+		fprintf(to, ", %s clock by %lld ns", blow->step_node ? "the node's" : "its own",
+			(long long)blow->step_ns);
+	fputc('\n', to);
 }
 
 void trace_config(const struct world_config *config, FILE *to)
@@ -71,14 +79,14 @@ void trace_config(const struct world_config *config, FILE *to)
 	fprintf(to,
 		"faults: jitter %u, late %u/%u, slices %u B %u ns%s, inside %u/%u, overtake %u, writeback %u/%u, "
 		"refuse %u, transport %u, ghosts %u, bind %u, windows %u, post %u, channel %u, turn %u, "
-		"stall %u/%u, drift %u\n",
+		"stall %u/%u, drift %u, steps %u/%u\n",
 		faults->jitter_ns, faults->late_one_in, faults->late_ns, faults->slice_bytes,
 		faults->slice_ns, faults->slice_shuffle ? " shuffled" : "", faults->inside_one_in,
 		faults->inside_ns, faults->overtake_one_in, faults->writeback_one_in,
 		faults->writeback_ns, faults->refuse_one_in, faults->transport_one_in,
 		faults->ghost_ns, faults->bind_one_in, faults->window_one_in, faults->post_one_in,
 		faults->channel_ns, faults->turn_ns, faults->stall_one_in, faults->stall_ns,
-		faults->drift_ppm);
+		faults->drift_ppm, faults->step_one_in, faults->step_ns);
 	if (config->node_dies_ns)
 		fprintf(to, "  node %u dies at %llu us%s\n", config->node_dies,
 			(unsigned long long)config->node_dies_ns / 1000,

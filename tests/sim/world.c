@@ -68,21 +68,36 @@ static bool alive(const struct world_life *life)
 	return life && !life->ended && !ptni_sim_dead(life->process);
 }
 
+static void cut_fall(const struct world_blow *blow, struct ptni_sim_process *client,
+		     struct ptni_sim_process *node)
+{
+	if (blow->cut == WORLD_CUT_LINK)
+		ptni_sim_cut(client, node, blow->span_ns);
+	else
+		ptni_sim_cut(blow->cut == WORLD_CUT_NODE ? node : client, NULL, blow->span_ns);
+}
+
 static void blow_fall(void *arg)
 {
-	struct blow *blow = arg;
-	struct world *world = blow->world;
-	struct world_life *life = world->client[blow->blow->client].life;
+	struct blow *own = arg;
+	const struct world_blow *blow = own->blow;
+	struct world *world = own->world;
+	struct world_life *life = world->client[blow->client].life;
+	struct ptni_sim_process *node = world->node[blow->node].process;
 
-	if (world->phase == WORLD_LOAD && alive(life)) {
-		if (blow->blow->hang_up)
-			ptni_sim_hang_up(life->process, world->node[blow->blow->node].process);
-		else if (blow->blow->pause)
-			ptni_sim_pause(life->process, blow->blow->span_ns);
-		else
-			ptni_sim_kill(life->process, blow->blow->how, blow->blow->silent);
-	}
-	free(blow);
+	free(own);
+	if (world->phase != WORLD_LOAD || !alive(life))
+		return;
+	if (blow->cut)
+		cut_fall(blow, life->process, node);
+	else if (blow->step_ns)
+		ptni_sim_clock_step(blow->step_node ? node : life->process, blow->step_ns);
+	else if (blow->hang_up)
+		ptni_sim_hang_up(life->process, node);
+	else if (blow->pause)
+		ptni_sim_pause(life->process, blow->span_ns);
+	else
+		ptni_sim_kill(life->process, blow->how, blow->silent);
 }
 
 static void node_dies(void *arg)
@@ -289,6 +304,7 @@ static void calm_down(struct world *world)
 {
 	*ptni_sim_faults(world->sim) =
 		(struct ptni_sim_faults){ .drift_ppm = world->config.sim.faults.drift_ppm };
+	ptni_sim_cuts_heal(world->sim);
 	world->phase = WORLD_CALM;
 	for (struct world_life *life = world->lives; life; life = life->next)
 		if (alive(life)) {

@@ -30,6 +30,8 @@ enum {
 	WORLD_LIVES_MAX = 4, /* of a client, restarts included */
 	WORLD_VALUE_MAX = 6000,
 	WORLD_TEXT = 400,
+	WORLD_DRIFT_PPM = 500, /* that nodes allow for */
+	WORLD_MEMORY_TERM_MIN_NS = 200000, /* of leases of memory */
 };
 
 enum world_act {
@@ -50,6 +52,14 @@ struct world_step {
 	uint32_t key;
 };
 
+/* Between whom nothing gets through for a while. */
+enum world_cut {
+	WORLD_CUT_NONE,
+	WORLD_CUT_LINK, /* the client and `node` */
+	WORLD_CUT_CLIENT, /* the client and everybody */
+	WORLD_CUT_NODE, /* `node` and everybody */
+};
+
 /* When something befalls a client: at a time, or at its verb number `verb` since it opened the table. */
 struct world_blow {
 	uint32_t client;
@@ -57,11 +67,14 @@ struct world_blow {
 	uint64_t verb;
 	bool pause; /* else it is killed */
 	bool hang_up; /* neither: its channel to `node` breaks */
+	enum world_cut cut; /* neither: for span_ns */
+	int64_t step_ns; /* not 0: neither: its clock jumps, or that of `node` */
+	bool step_node;
 	uint32_t node;
 	bool silent;
 	bool restart;
 	enum ptni_sim_death how;
-	uint64_t span_ns; /* of a pause; until a restart */
+	uint64_t span_ns; /* of a pause or a cut; until a restart */
 };
 
 enum {

@@ -101,6 +101,30 @@ static void faults_draw(struct ptni_rng *rng, struct ptni_sim_faults *faults)
 	};
 }
 
+/* Short ones end while requests are tried again, long ones outlast leases and sessions. */
+static void cut_draw(struct ptni_rng *rng, const struct world_config *config,
+		     struct world_blow *blow)
+{
+	blow->cut = (enum world_cut)PICK(rng, WORLD_CUT_LINK, WORLD_CUT_LINK, WORLD_CUT_CLIENT,
+					 WORLD_CUT_NODE);
+	blow->node = (uint32_t)ptni_rng_below(rng, config->nodes);
+	blow->span_ns = 1 + ptni_rng_below(rng, config->term_ns * PICK(rng, 1, 3, 40));
+}
+
+/*
+ * Further than any bound: leases end too early or too late for somebody then. Nothing may become unsafe by that, as
+ * whose right ends when is decided in one place, and nobody may hang.
+ */
+static void jump_draw(struct ptni_rng *rng, const struct world_config *config,
+		      struct world_blow *blow)
+{
+	int64_t span_ns = 1 + (int64_t)ptni_rng_below(rng, 2 * config->term_ns);
+
+	blow->step_ns = half(rng) ? span_ns : -span_ns;
+	blow->step_node = half(rng);
+	blow->node = (uint32_t)ptni_rng_below(rng, config->nodes);
+}
+
 static void blow_draw(struct ptni_rng *rng, const struct world_config *config,
 		      struct world_blow *blow)
 {
@@ -120,6 +144,25 @@ static void blow_draw(struct ptni_rng *rng, const struct world_config *config,
 		blow->node = (uint32_t)ptni_rng_below(rng, config->nodes);
 	}
 	blow->span_ns = ptni_rng_below(rng, 3 * config->term_ns);
+	if (blow->at_ns && ptni_rng_chance(rng, 1, 4))
+		cut_draw(rng, config, blow);
+	else if (blow->at_ns && ptni_rng_chance(rng, 1, 10))
+		jump_draw(rng, config, blow);
+}
+
+/*
+ * Steps that the bound on rates allows for: over the shortest lease the clocks of a client and a node move apart by no
+ * more than DRIFT_PPM of it, drift and steps of both together.
+ */
+static void steps_draw(struct ptni_rng *rng, struct world_config *config)
+{
+	struct ptni_sim_faults *faults = &config->sim.faults;
+	uint64_t shortest_ns = config->weight[WORLD_MEMORY] ? WORLD_MEMORY_TERM_MIN_NS :
+							      config->term_ns;
+	uint64_t left_ppm = WORLD_DRIFT_PPM - 2 * (uint64_t)faults->drift_ppm;
+
+	faults->step_one_in = PICK(rng, 0, 0, 5, 50, 500);
+	faults->step_ns = (uint32_t)(shortest_ns * left_ppm / 1000000 / 2);
 }
 
 static void weights_draw(struct ptni_rng *rng, uint32_t *weight)
@@ -156,7 +199,8 @@ void world_config_draw(uint64_t seed, struct world_config *config)
 	config->value_max = PICK(&rng, 200, 3000, 5900);
 	weights_draw(&rng, config->weight);
 	faults_draw(&rng, &config->sim.faults);
-	config->blows = PICK(&rng, 0, 1, 1, 2, 4);
+	steps_draw(&rng, config);
+	config->blows = PICK(&rng, 0, 1, 2, 3, 5);
 	for (uint32_t i = 0; i < config->blows; i++)
 		blow_draw(&rng, config, &config->blow[i]);
 	if (ptni_rng_chance(&rng, 1, 16))

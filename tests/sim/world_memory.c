@@ -13,7 +13,6 @@ enum {
 	LEN_MAX = 2048,
 	WORDS_MAX = LEN_MAX / 8,
 	STEPS_MAX = 6,
-	TERM_MIN_NS = 200000,
 };
 
 struct holding {
@@ -77,10 +76,10 @@ static int step(struct holding *holding)
 		return step_add(holding);
 	case 4:
 		return ptn_memory_extend(holding->memory,
-					 TERM_MIN_NS +
+					 WORLD_MEMORY_TERM_MIN_NS +
 						 ptni_rng_below(&holding->worker->rng, term_ns));
 	default:
-		ptni_sim_sleep(ptni_rng_below(&holding->worker->rng, TERM_MIN_NS));
+		ptni_sim_sleep(ptni_rng_below(&holding->worker->rng, WORLD_MEMORY_TERM_MIN_NS));
 		return 0;
 	}
 }
@@ -95,7 +94,7 @@ int world_memory(struct world_worker *worker)
 {
 	const struct world_config *config = &worker->life->world->config;
 	struct holding holding = { .worker = worker, .sure = true };
-	uint64_t term_ns = TERM_MIN_NS + ptni_rng_below(&worker->rng, config->term_ns);
+	uint64_t term_ns = WORLD_MEMORY_TERM_MIN_NS + ptni_rng_below(&worker->rng, config->term_ns);
 	unsigned node = (unsigned)ptni_rng_below(&worker->rng, config->nodes);
 	uint32_t steps = (uint32_t)ptni_rng_below(&worker->rng, STEPS_MAX + 1);
 	int ret, end;

@@ -16,7 +16,7 @@ static int open_node(struct world_node *self)
 		.term_ns = config->term_ns,
 		.sessions_max = 16,
 		.session_workers_max = 2 + WORLD_WORKERS_MAX,
-		.drift_ppm = 500,
+		.drift_ppm = WORLD_DRIFT_PPM,
 	};
 	struct ptni_allocator *allocator;
 	int ret = ptni_node_open_clock(self->address, &options,

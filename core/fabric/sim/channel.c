@@ -29,6 +29,7 @@ struct ptni_channel {
 	struct ptni_channel *accept_next;
 	struct message *inbox, **inbox_end;
 	uint32_t unread;
+	uint64_t dialled_ns; /* when the listener can know of it */
 	uint64_t last_ns; /* what is sent to us arrives no earlier */
 	uint64_t reset_ns; /* 0: the peer's end was not heard of */
 	bool closed;
@@ -56,6 +57,17 @@ static void arrived(void *arg, uint64_t stamp)
 static void wake_at(struct ptni_sim_process *process, uint64_t time_ns)
 {
 	(void)ptni_sim_event_add(process->sim, time_ns, arrived, process, 0);
+}
+
+/* What was to arrive by then has: it is time, and nothing has come in between. */
+static bool has_come(const struct ptni_channel *channel, uint64_t time_ns)
+{
+	const struct ptni_sim *sim = channel->process->sim;
+	struct sim_cut cut;
+
+	return time_ns <= (sim_is_cut(channel->process, channel->peer->process, &cut) ?
+				   cut.from_ns :
+				   sim->now_ns);
 }
 
 static void tell(struct ptni_channel *channel, enum ptni_sim_kind kind, size_t len)
@@ -120,14 +132,17 @@ int ptni_sim_listener_fd(struct ptni_listener *listener)
 
 int ptni_sim_accept(struct ptni_listener *listener, struct ptni_channel **channel_out)
 {
-	struct ptni_channel *channel = listener->waiting;
+	struct ptni_channel **link = &listener->waiting, *channel;
 
 	ptni_sim_enter(listener->process);
-	if (!channel || channel->last_ns > listener->process->sim->now_ns)
+	while (*link && !has_come(*link, (*link)->dialled_ns))
+		link = &(*link)->accept_next;
+	channel = *link;
+	if (!channel)
 		return -EAGAIN;
-	listener->waiting = channel->accept_next;
-	if (!listener->waiting)
-		listener->waiting_end = &listener->waiting;
+	*link = channel->accept_next;
+	if (!*link)
+		listener->waiting_end = link;
 	*channel_out = channel;
 	return 0;
 }
@@ -195,7 +210,7 @@ int ptni_sim_dial(struct ptni_fabric *fabric, const char *address,
 		return -ENOMEM;
 	own->peer = far;
 	far->peer = own;
-	far->last_ns = nic->sim->now_ns + delay(nic->sim);
+	far->dialled_ns = far->last_ns = nic->sim->now_ns + delay(nic->sim);
 	*listener->waiting_end = far;
 	listener->waiting_end = &far->accept_next;
 	wake_at(listener->process, far->last_ns);
@@ -217,7 +232,7 @@ int ptni_sim_channel_send(struct ptni_channel *channel, const void *data, size_t
 	ptni_sim_enter(channel->process);
 	if (!len || len > PTNI_CHANNEL_MAX)
 		return -EMSGSIZE;
-	if (channel->reset_ns && channel->reset_ns <= sim->now_ns)
+	if (channel->reset_ns && has_come(channel, channel->reset_ns))
 		return -ECONNRESET;
 	if (peer->unread >= UNREAD_MAX)
 		return -EAGAIN;
@@ -241,13 +256,12 @@ int ptni_sim_channel_send(struct ptni_channel *channel, const void *data, size_t
 
 int ptni_sim_channel_recv(struct ptni_channel *channel, void *data, size_t capacity)
 {
-	uint64_t now_ns = channel->process->sim->now_ns;
 	struct message *message = channel->inbox;
 	int ret;
 
 	ptni_sim_enter(channel->process);
-	if (!message || message->time_ns > now_ns) {
-		bool over = !message && channel->reset_ns && channel->reset_ns <= now_ns;
+	if (!message || !has_come(channel, message->time_ns)) {
+		bool over = !message && channel->reset_ns && has_come(channel, channel->reset_ns);
 
 		return over ? -ECONNRESET : -EAGAIN;
 	}

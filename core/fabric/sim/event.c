@@ -257,7 +257,7 @@ const char *ptni_sim_kind_name(enum ptni_sim_kind kind)
 		"INVALIDATE_END", "ACCESS_BEGIN", "ACCESS_SLICE", "ACCESS_END",
 		"WRITEBACK",      "SEND",         "COMPLETE",     "CHANNEL_SEND",
 		"CHANNEL_RECV",   "PROCESS_OPEN", "PROCESS_KILL", "PROCESS_PAUSE",
-		"TURN",           "NOTE",
+		"CLOCK_STEP",     "PARTITION",    "TURN",         "NOTE",
 	};
 
 	return (unsigned int)kind < sizeof(name) / sizeof(name[0]) ? name[kind] : "unknown";

@@ -9,6 +9,7 @@
 enum {
 	WAIT_MIN_NS = 1000,
 	WAIT_MAX_NS = 50000,
+	CUT_AGAIN_NS = 1000000, /* a cut may be healed before its time */
 	OWN_FAULTS_ONE_IN = 8, /* a loop-back queue pair seldom fails */
 };
 
@@ -266,17 +267,40 @@ static uint64_t retry_ns(const struct soft_qp *soft)
 	return (uint64_t)(soft->params.retry_count + 1u) * (4096ull << soft->params.timeout);
 }
 
+static uint64_t waited(const struct ptni_sim *sim, struct sim_request *request)
+{
+	if (!request->waiting)
+		request->wait_since_ns = sim->now_ns;
+	request->waiting = true;
+	return sim->now_ns - request->wait_since_ns;
+}
+
+uint64_t ptni_sim_cut_off(struct sim_qp *qp, struct sim_request *request)
+{
+	const struct ptni_sim *sim = qp->nic->sim;
+	uint64_t waited_ns, again_ns, limit_ns = retry_ns(qp->soft);
+	struct sim_cut cut;
+
+	if (!qp->peer_nic || !sim_is_cut(qp->nic->process, qp->peer_nic->process, &cut))
+		return 0;
+	waited_ns = waited(sim, request);
+	if (qp->soft->params.timeout && waited_ns >= limit_ns)
+		return SIM_GIVEN_UP;
+	again_ns = sim->now_ns + CUT_AGAIN_NS;
+	if (again_ns > cut.until_ns)
+		again_ns = cut.until_ns;
+	if (qp->soft->params.timeout && again_ns > request->wait_since_ns + limit_ns)
+		again_ns = request->wait_since_ns + limit_ns;
+	return again_ns;
+}
+
 /* The responder is not ready: ask again, but not for ever. */
 static int wait(struct sim_qp *qp, struct sim_request *request, int why)
 {
 	struct ptni_sim *sim = qp->nic->sim;
 	struct soft_qp *soft = qp->soft;
-	uint64_t waited_ns, pause_ns;
+	uint64_t waited_ns = waited(sim, request), pause_ns;
 
-	if (!request->waiting)
-		request->wait_since_ns = sim->now_ns;
-	request->waiting = true;
-	waited_ns = sim->now_ns - request->wait_since_ns;
 	if (why == AGAIN_RECV && soft->params.rnr_retry < 7 &&
 	    waited_ns >= soft->params.rnr_retry * 1000ull * soft->peer->rnr_delay_us)
 		return soft_verdict(IBV_WC_RNR_RETRY_EXC_ERR, CAUSE_RECV_NONE);
@@ -340,6 +364,20 @@ static int by_fate(struct sim_qp *qp, uint32_t index, const struct ibv_send_wr *
 	}
 }
 
+/* As its fate says, if it gets there. What a WRITE had inside when the network was cut is not inside any more. */
+static int through(struct sim_qp *qp, uint32_t index, const struct ibv_send_wr *wr)
+{
+	struct sim_request *request = sim_request_at(qp, index);
+	uint64_t again_ns = sim_is_local(wr->opcode) ? 0 : ptni_sim_cut_off(qp, request);
+
+	if (!again_ns)
+		return by_fate(qp, index, wr);
+	if (again_ns == SIM_GIVEN_UP)
+		return lost();
+	request->due_ns = again_ns;
+	return SIM_AGAIN;
+}
+
 /* Announced on the responder's queue pair until the next slice: invalidations and fences wait for it. */
 static bool stays_inside(struct sim_qp *qp)
 {
@@ -362,7 +400,7 @@ int ptni_sim_execute(struct sim_qp *qp, uint32_t index)
 		request->due_ns = word_busy(qp, wr);
 		return SIM_AGAIN;
 	}
-	verdict = by_fate(qp, index, wr);
+	verdict = through(qp, index, wr);
 	if (verdict >= AGAIN_RECV) {
 		if (verdict == AGAIN_ACTIVE && !request->waiting) /* the key is dead from now on */
 			ptni_sim_tell_wr(qp, PTNI_SIM_INVALIDATE_BEGIN, index, wr, 0);

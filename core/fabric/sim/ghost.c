@@ -73,9 +73,14 @@ static void ghost_run(void *arg, uint64_t stamp)
 	struct ghost *ghost = arg;
 	const struct ibv_send_wr *wr = &ghost->wr[ghost->at];
 	bool access = sim_is_access(wr->opcode);
+	struct sim_cut cut;
 	uint32_t len;
 	int verdict;
 
+	if (sim_is_cut(ghost->nic->process, ghost->peer->process, &cut)) {
+		ghost_end(ghost);
+		return;
+	}
 	if (access)
 		tell(ghost, PTNI_SIM_ACCESS_BEGIN, 0);
 	verdict = ptni_soft_run(&ghost->soft, wr, &len);

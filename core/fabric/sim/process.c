@@ -26,6 +26,26 @@ static uint64_t clock_now(struct ptni_clock *clock)
 	return own->base_ns + now_ns + (uint64_t)((int64_t)now_ns * own->drift_ppm / 1000000);
 }
 
+void ptni_sim_clock_step(struct ptni_sim_process *process, int64_t span_ns)
+{
+	struct ptni_sim_event event = { .kind = PTNI_SIM_CLOCK_STEP,
+					.process = process->number,
+					.addr = (uint64_t)span_ns };
+
+	process->clock.base_ns += (uint64_t)span_ns;
+	ptni_sim_tell(process->sim, &event);
+}
+
+static void clock_wander(struct ptni_sim_process *process)
+{
+	struct ptni_sim *sim = process->sim;
+	uint64_t ahead_ns = sim_draw(sim, sim->config.faults.step_ns + UINT64_C(1));
+	uint64_t before_ns = process->clock.ahead_ns;
+
+	process->clock.ahead_ns = ahead_ns;
+	ptni_sim_clock_step(process, (int64_t)(ahead_ns - before_ns));
+}
+
 static void clock_init(struct ptni_sim_process *process)
 {
 	struct ptni_sim *sim = process->sim;
@@ -201,6 +221,8 @@ static void turn(void *arg, uint64_t stamp)
 		task_schedule(task, when_ns);
 		return;
 	}
+	if (sim_chance(sim, sim->config.faults.step_one_in))
+		clock_wander(task->process);
 	event.process = task->process->number;
 	ptni_sim_tell(sim, &event);
 	task->doze_ns = 0;

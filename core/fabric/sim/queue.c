@@ -120,6 +120,7 @@ static void executed(struct sim_qp *qp, const struct ibv_send_wr *wr, int verdic
 	struct sim_request *request = sim_request_at(qp, qp->next_index);
 
 	request->verdict = verdict;
+	request->waiting = false; /* from now on: for its answer */
 	request->done_ns = done_ns(qp, wr);
 	qp->next_index++;
 	qp->halted = verdict != 0;
@@ -183,6 +184,26 @@ static void deliver(struct sim_qp *qp)
 		ptni_sim_qp_cut(qp, PTNI_SIM_QP_ERROR, true);
 }
 
+/* The answer does not get here, yet or at all. */
+static bool held_back(struct sim_qp *qp)
+{
+	uint32_t index = qp->soft->sq_executed;
+	struct sim_request *request = sim_request_at(qp, index);
+	uint64_t again_ns;
+
+	if (sim_is_local(ptni_soft_send_wqe(qp->soft, index)->wr.opcode) ||
+	    (request->verdict & 0xff) == IBV_WC_RETRY_EXC_ERR) /* there is none */
+		return false;
+	again_ns = ptni_sim_cut_off(qp, request);
+	if (again_ns == SIM_GIVEN_UP) {
+		request->verdict = soft_verdict(IBV_WC_RETRY_EXC_ERR, CAUSE_PEER_STATE);
+		return false;
+	}
+	if (again_ns)
+		event_add(qp, again_ns, completing);
+	return again_ns;
+}
+
 static void completing(void *arg, uint64_t stamp)
 {
 	struct sim_qp *qp = arg;
@@ -190,7 +211,8 @@ static void completing(void *arg, uint64_t stamp)
 	if (stamp != qp->stamp || qp->nic->process->dead || !usable(qp))
 		return;
 	while (stamp == qp->stamp && qp->soft->sq_executed != qp->next_index &&
-	       sim_request_at(qp, qp->soft->sq_executed)->done_ns <= qp->nic->sim->now_ns)
+	       sim_request_at(qp, qp->soft->sq_executed)->done_ns <= qp->nic->sim->now_ns &&
+	       !held_back(qp))
 		deliver(qp);
 	ptni_sim_wake_poller(qp->nic, soft_cq_of(qp->soft->qp.send_cq)->index);
 }

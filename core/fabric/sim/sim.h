@@ -103,6 +103,9 @@ struct ptni_sim_faults {
 	uint32_t turn_ns; /* on every turn of a task */
 	uint32_t stall_one_in, stall_ns; /* a task does not run for so long */
 	uint32_t drift_ppm; /* clocks are fast or slow by up to so much; when a process begins */
+	uint32_t step_one_in,
+		step_ns; /* before a task runs its process' clock jumps, either way: it is
+					* never more than so much ahead of where its rate has it */
 };
 
 /* What each NIC offers; 0 = as the software NIC. */
@@ -152,8 +155,10 @@ int ptni_sim_process_open(struct ptni_sim *sim, const char *name,
 			  struct ptni_sim_process **process_out);
 uint32_t ptni_sim_process_number(const struct ptni_sim_process *process);
 const char *ptni_sim_process_name(const struct ptni_sim_process *process);
-/* The process' own: starts anywhere, drifts, never steps. */
+/* The process' own: starts anywhere, drifts, and steps if so asked (ptni_sim_faults). */
 struct ptni_clock *ptni_sim_process_clock(struct ptni_sim_process *process);
+/* It jumps now, by so much, either way, and stays there. */
+void ptni_sim_clock_step(struct ptni_sim_process *process, int64_t span_ns);
 /* The process that runs now, NULL between. */
 struct ptni_sim_process *ptni_sim_process_current(void);
 
@@ -195,6 +200,15 @@ bool ptni_sim_dead(const struct ptni_sim_process *process);
 /* Its tasks do not run for so long; its NIC works on. */
 void ptni_sim_pause(struct ptni_sim_process *process, uint64_t span_ns);
 
+/*
+ * Nothing gets through between a process and another (NULL: any other) for so long. Requests are tried again until
+ * the retry limit of their queue pair, then end in a transport error, executed or not; what the limit outlasts
+ * arrives late. Messages of channels wait. Cutting anew what is cut changes how long; 0 heals it at once.
+ */
+void ptni_sim_cut(struct ptni_sim_process *process, struct ptni_sim_process *peer,
+		  uint64_t span_ns);
+void ptni_sim_cuts_heal(struct ptni_sim *sim);
+
 /* The control channels between two processes end, at both ends; what was sent before is still received. */
 void ptni_sim_hang_up(struct ptni_sim_process *process, struct ptni_sim_process *peer);
 
@@ -225,6 +239,8 @@ enum ptni_sim_kind {
 	PTNI_SIM_PROCESS_OPEN,
 	PTNI_SIM_PROCESS_KILL,
 	PTNI_SIM_PROCESS_PAUSE, /* len: ns */
+	PTNI_SIM_CLOCK_STEP, /* process; addr: ns, as int64_t */
+	PTNI_SIM_PARTITION, /* process, peer (itself: all); len: ns */
 	PTNI_SIM_TURN, /* a task ran: number of the task */
 	PTNI_SIM_NOTE, /* len: the value */
 };

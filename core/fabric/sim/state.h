@@ -6,6 +6,7 @@
  *   nic.c      the fabric's table: a software NIC, supervised     queue.c    posting, order, completions
  *   execute.c  one request: faults, slices, verdict               ghost.c    what lands after its queue pair broke
  *   channel.c  control channels                                 pace.c     the model: who waits for what
+ *   cut.c      partitions that heal
  *
  * What events name (queue pairs, tasks, channels, ghosts) lives until the simulation closes; an event
  * carries the object's stamp of when it was made and is void once that has changed.
@@ -40,6 +41,7 @@ struct sim_clock {
 	struct ptni_sim_process *process;
 	uint64_t base_ns;
 	int64_t drift_ppm;
+	uint64_t ahead_ns; /* by the steps of ptni_sim_faults; in base_ns already */
 };
 
 struct ptni_sim_task {
@@ -75,6 +77,16 @@ struct ptni_sim_process {
 	bool dead;
 };
 
+/* Nothing gets through between the two; cut.c. */
+struct sim_cut {
+	struct ptni_sim_process *process, *peer; /* peer NULL: all others */
+	uint64_t from_ns, until_ns;
+};
+
+enum {
+	SIM_CUTS_MAX = 16
+};
+
 struct ptni_sim {
 	struct ptni_sim_config config;
 	struct ptni_rng chance, driver;
@@ -90,6 +102,8 @@ struct ptni_sim {
 	struct sim_nic *open_nics;
 	struct ptni_sim_observer observer[PTNI_SIM_OBSERVERS_MAX];
 	unsigned observers;
+	struct sim_cut cut[SIM_CUTS_MAX];
+	unsigned cuts; /* 0: none has been made yet */
 };
 
 /* ---- event.c */
@@ -217,6 +231,10 @@ enum {
 	SIM_SLICED = -2, /* one slice has moved */
 	SIM_INSIDE = -3, /* the same, and the next one may be long in coming */
 };
+#define SIM_GIVEN_UP UINT64_MAX
+/* When a request, or its answer, is to be tried again because the network is cut; 0: it is not. SIM_GIVEN_UP: the
+ * retry limit is reached. */
+uint64_t ptni_sim_cut_off(struct sim_qp *qp, struct sim_request *request);
 /* One step of a request: a verdict, or one of the above. */
 int ptni_sim_execute(struct sim_qp *qp, uint32_t index);
 /* How many steps a request takes. */
@@ -282,6 +300,18 @@ void ptni_sim_tell_wr(const struct sim_qp *qp, enum ptni_sim_kind kind, uint32_t
 
 /* Requests first..end-1 of the queue pair were sent before it broke and land later, if at all. */
 void ptni_sim_ghost_add(struct sim_qp *qp, uint32_t first, uint32_t end);
+
+/* ---- cut.c */
+
+/* Since when and until when nothing gets through between two processes; false: it does. */
+bool ptni_sim_cut_between(const struct ptni_sim_process *process,
+			  const struct ptni_sim_process *peer, struct sim_cut *cut_out);
+
+static inline bool sim_is_cut(const struct ptni_sim_process *process,
+			      const struct ptni_sim_process *peer, struct sim_cut *cut_out)
+{
+	return process->sim->cuts && ptni_sim_cut_between(process, peer, cut_out);
+}
 
 /* ---- channel.c */
 
