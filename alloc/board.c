@@ -31,14 +31,15 @@ static struct ptni_view *view_pick(struct ptni_alloc_state *state, struct ptni_s
 /*
  * Send what waits in the ring now. What is pushed meanwhile is the next report's: chasing it, a busy worker's
  * ring would never be found empty and the session would be fenced for its silence. What a worker has taken is
- * under way in an operation of its own, whose end the report waits for.
+ * under way in an operation of its own, whose end the report waits for; what it puts back puts the report off.
  */
 static int ring_send(struct ptn_worker *keeper, struct ptni_view *view)
 {
 	uint32_t end = atomic_load_explicit(&view->frees.tail, memory_order_acquire);
 	int ret = 0;
 
-	while (!ret && (int32_t)(end - atomic_load(&view->frees.head)) > 0) {
+	while (!ret && (atomic_load(&view->frees.kept_count) ||
+			(int32_t)(end - atomic_load(&view->frees.head)) > 0)) {
 		struct ptni_op op;
 
 		ret = ptni_op_begin(keeper, &op);

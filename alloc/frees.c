@@ -11,14 +11,17 @@
  * 2. Before a session reports an epoch, the bits of everything that it unlinked in operations which that
  *    report waits for have been set: entries are in the ring when the operation ends, the keeper's hook
  *    sends all that it finds there, and the report waits for the operations in which workers do the same
- *    (core/epoch.c, the second wait). An adopter relies on it.
+ *    (core/epoch.c, the second wait); one that puts entries back puts the report off. An adopter relies on it.
  * 3. The owner does not promote a slab between seeing bits and knowing that they are cleared
  *    (PTNI_HELD_CLEAR); seeing a bit of a block in limbo again changes nothing.
  *
+ * 4. What cannot be sent now (no window to be had, no lane in time) waits in the ring and is sent later. Not for
+ *    ever, since reports wait for it: what nobody could send for half a term is given up (`leaked`), so that the
+ *    session is not fenced for the sake of some memory. Leaked blocks are found by adoption or compaction.
+ *
  * The freer dies before its FAA: the block stays in use until its chunk is adopted, when nothing points
  * at it. The FAA's outcome is unknown, and so is that of all behind it: the words are read; if a bit is not
- * set then the owner may have taken it already, so it is not set again (counted as `leaked`; the same adoption
- * finds it).
+ * set then the owner may have taken it already, so it is not set again (leaked).
  * The owner dies between READ and FAA, or after: its chunk is adopted, the scan does not read old bits
  * as news, since it asks about the blocks themselves first and clears the words after the grace period.
  */
@@ -29,6 +32,8 @@
 
 /* --- the ring --------------------------------------------------------------------------------- */
 
+#define IN_DOUBT (UINT64_C(1) << 63) /* of an entry: its FAA may have been executed */
+
 static uint32_t ring_used(struct ptni_frees *frees)
 {
 	return atomic_load_explicit(&frees->tail, memory_order_acquire) -
@@ -37,7 +42,17 @@ static uint32_t ring_used(struct ptni_frees *frees)
 
 bool ptni_frees_pending(struct ptni_view *view)
 {
-	return ring_used(&view->frees) || atomic_load(&view->frees.flushing);
+	return ring_used(&view->frees) || atomic_load(&view->frees.kept_count) ||
+	       atomic_load(&view->frees.flushing);
+}
+
+/* The worker, which has seen that there is room. */
+static void ring_put(struct ptni_frees *frees, uint64_t entry)
+{
+	uint32_t tail = atomic_load_explicit(&frees->tail, memory_order_relaxed);
+
+	atomic_store_explicit(&frees->entry[tail % PTNI_FREES_RING], entry, memory_order_relaxed);
+	atomic_store_explicit(&frees->tail, tail + 1, memory_order_release);
 }
 
 /* Take up to `max` entries. The caller has raised `flushing`. */
@@ -57,9 +72,64 @@ static uint32_t ring_take(struct ptni_frees *frees, uint64_t *entry, uint32_t ma
 	return 0; /* the other taker is at it */
 }
 
+/* The same for whoever asks: the worker's count, the keeper's leftovers first. */
+static uint32_t entries_take(struct ptni_view *view, bool own, uint64_t *entry)
+{
+	struct ptni_frees *frees = &view->frees;
+	uint32_t count = own ? 0 : atomic_load_explicit(&frees->kept_count, memory_order_relaxed);
+
+	if (count) {
+		memcpy(entry, frees->kept, count * sizeof(*entry));
+		atomic_store(&frees->kept_count, 0);
+		return count;
+	}
+	count = ring_take(frees, entry, PTNI_FREES_BATCH);
+	if (own)
+		frees->out += count;
+	return count;
+}
+
+/* Has nobody been able to send anything for too long? */
+static bool hopeless(struct ptni_op *op, struct ptni_view *view)
+{
+	const struct ptni_welcome *welcome = ptni_client_node(view->client, view->space->node);
+	uint64_t now_ns = ptni_worker_now_ns(op->worker);
+	uint64_t since_ns = atomic_load_explicit(&view->frees.failing_ns, memory_order_relaxed);
+	uint64_t term_ns = welcome->term_ns * (welcome->term_units ? welcome->term_units : 1);
+
+	if (!since_ns)
+		atomic_store_explicit(&view->frees.failing_ns, now_ns, memory_order_relaxed);
+	return since_ns && now_ns > since_ns && now_ns - since_ns > term_ns / 2;
+}
+
+/* What could not be sent, of `taken` entries, waits for the next time. */
+static void entries_back(struct ptni_op *op, struct ptni_view *view, const uint64_t *entry,
+			 uint32_t count, bool own, uint32_t taken)
+{
+	struct ptni_frees *frees = &view->frees;
+
+	if (count && hopeless(op, view)) {
+		view->leaked += count;
+		count = 0;
+	}
+	if (own) {
+		frees->out -= taken;
+		for (uint32_t i = 0; i < count; i++)
+			ring_put(frees, entry[i]);
+	} else {
+		memcpy(frees->kept, entry, count * sizeof(*entry));
+		atomic_store(&frees->kept_count, count);
+	}
+	if (!count)
+		return;
+	if (own)
+		ptni_client_report_later(view->client, view->space->node);
+	ptni_client_want_epoch(view->client, view->space->node, 1); /* so that the hook runs */
+}
+
 static uint64_t entry_addr(const struct ptni_space *space, uint64_t entry)
 {
-	return space->region + (entry >> 6) * sizeof(uint64_t);
+	return space->region + ((entry & ~IN_DOUBT) >> 6) * sizeof(uint64_t);
 }
 
 /* The FAA at `at` may have been executed or not: the word tells, unless the owner was quicker. */
@@ -70,6 +140,10 @@ __attribute__((noinline)) static int doubt_settle(struct ptni_op *op, struct ptn
 	struct ptni_batch batch;
 	int ret = ptni_space_window_fetch(op, view->space, entry_addr(view->space, entry), &window);
 
+	if (ret == -EFAULT) { /* the extent has gone meanwhile, and the block with it */
+		view->leaked++;
+		return 0;
+	}
 	if (ret)
 		return ret;
 	ptni_batch_init(&batch, op, view->space->node);
@@ -80,60 +154,73 @@ __attribute__((noinline)) static int doubt_settle(struct ptni_op *op, struct ptn
 	return ret;
 }
 
-/* Set the bits of these entries; *done_out of them are set or given up. */
-static int bits_set(struct ptni_op *op, struct ptni_view *view, const uint64_t *entry,
-		    uint32_t count, uint64_t *old, uint32_t *done_out)
+/* Add those in front that are not in doubt and have a window. 0, or why there is none. */
+static int bits_add(struct ptni_op *op, struct ptni_view *view, const uint64_t *entry,
+		    uint32_t count, uint64_t *old, struct ptni_batch *batch)
 {
 	const struct ptni_window *window;
+
+	for (uint32_t i = 0; i < count && !(entry[i] & IN_DOUBT); i++) {
+		uint64_t addr = entry_addr(view->space, entry[i]);
+		int ret = ptni_space_window_fetch(op, view->space, addr, &window);
+
+		if (ret)
+			return i ? 0 : ret;
+		ptni_batch_faa(batch, window, addr, UINT64_C(1) << entry[i] % 64, &old[i]);
+	}
+	return 0;
+}
+
+/* Set the bits of some of these entries; *done_out of them are set or given up. */
+static int bits_set(struct ptni_op *op, struct ptni_view *view, uint64_t *entry, uint32_t count,
+		    uint64_t *old, uint32_t *done_out)
+{
 	struct ptni_batch batch;
 	int ret;
 
 	*done_out = 0;
-	ptni_batch_init(&batch, op, view->space->node);
-	for (uint32_t i = 0; i < count; i++) {
-		uint64_t addr = entry_addr(view->space, entry[i]);
-
-		ret = ptni_space_window_fetch(op, view->space, addr, &window);
-		if (ret == -EFAULT &&
-		    !i) { /* a corrupt address was retired: there is no such word */
-			*done_out = 1;
-			view->leaked++;
-			return 0;
-		}
-		if (ret && ret != -EFAULT)
-			return ret;
-		if (ret)
-			count = i;
-		else
-			ptni_batch_faa(&batch, window, addr, UINT64_C(1) << entry[i] % 64, &old[i]);
-	}
-	ret = ptni_batch_run(&batch);
-	*done_out = ret ? batch.done : count;
-	if (ret != PTN_E_OUTCOME_UNKNOWN)
+	if (entry[0] & IN_DOUBT) {
+		ret = doubt_settle(op, view, entry[0], old);
+		*done_out = !ret;
 		return ret;
-	/* All of the rest may have been executed, whichever failed: an FAA made twice would carry. */
-	for (ret = 0; *done_out < count && !ret; (*done_out)++)
-		ret = doubt_settle(op, view, entry[*done_out], old);
+	}
+	ptni_batch_init(&batch, op, view->space->node);
+	ret = bits_add(op, view, entry, count, old, &batch);
+	if (!ret) {
+		ret = ptni_batch_run(&batch);
+		*done_out = batch.done;
+		/* Whichever failed, all of the rest may have been executed: made twice they would carry. */
+		for (uint32_t i = batch.done; ret && batch.in_doubt && i < batch.count; i++)
+			entry[i] |= IN_DOUBT;
+	}
+	if (ret == PTN_E_OUTCOME_UNKNOWN)
+		return 0;
+	if (ret == -EFAULT || ret == -EACCES) { /* a corrupt address: there is no such word */
+		view->leaked++;
+		*done_out += 1;
+		return 0;
+	}
 	return ret;
 }
 
 int ptni_frees_flush(struct ptni_op *op, struct ptni_view *view)
 {
 	uint64_t entry[PTNI_FREES_BATCH], *old = ptni_op_buffer(op, sizeof(entry));
+	bool own = op->worker == view->worker;
+	int ret = ptni_client_node_error(view->client, view->space->node);
 	uint32_t count, at = 0, done;
-	int ret = 0;
 
-	if (!old)
-		return -ENOBUFS;
+	if (ret || !old)
+		return ret ? ret : -ENOBUFS;
 	atomic_fetch_add(&view->frees.flushing, 1);
-	count = ring_take(&view->frees, entry, PTNI_FREES_BATCH);
+	count = entries_take(view, own, entry);
 	while (!ret && at < count) {
 		ret = bits_set(op, view, entry + at, count - at, old, &done);
 		at += done;
-		if (!ret && !done)
-			break;
 	}
-	view->leaked += count - at; /* the session is lost, or an address was never ours to free */
+	if (at)
+		atomic_store_explicit(&view->frees.failing_ns, 0, memory_order_relaxed);
+	entries_back(op, view, entry + at, count - at, own, count);
 	atomic_fetch_sub(&view->frees.flushing, 1);
 	return ret;
 }
@@ -156,17 +243,21 @@ void ptni_frees_push(struct ptni_op *op, struct ptni_view *view, uint64_t word_a
 {
 	struct ptni_frees *frees = &view->frees;
 	uint64_t entry = (word_addr - view->space->region) / sizeof(uint64_t) << 6 | bit;
-	uint32_t tail = atomic_load_explicit(&frees->tail, memory_order_relaxed);
+	uint32_t used;
 
-	if (ring_used(frees) >= PTNI_FREES_RING) {
-		view->leaked++; /* four flushes in a row have failed */
+	if (ring_used(frees) + frees->out >= PTNI_FREES_RING)
+		flush_now(view);
+	if (ring_used(frees) + frees->out >= PTNI_FREES_RING) {
+		view->leaked++; /* none of four batches could be sent */
 		return;
 	}
 	if (!ring_used(frees)) /* or else sent by the keeper: see that its hook runs */
 		ptni_client_want_epoch(view->client, view->space->node, 1);
-	atomic_store_explicit(&frees->entry[tail % PTNI_FREES_RING], entry, memory_order_relaxed);
-	atomic_store_explicit(&frees->tail, tail + 1, memory_order_release);
-	if (ring_used(frees) >= PTNI_FREES_BATCH)
+	ring_put(frees, entry);
+	used = ring_used(frees);
+	if (used >= PTNI_FREES_BATCH &&
+	    (used % PTNI_FREES_BATCH == 0 ||
+	     !atomic_load_explicit(&frees->failing_ns, memory_order_relaxed)))
 		flush_now(view);
 }
 

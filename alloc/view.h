@@ -54,12 +54,18 @@ struct ptni_extent_slot {
 
 /*
  * Free bits of others' chunks on their way. One producer (the worker); takers are the worker and the
- * keeper: who moves head by CAS owns what lies between. Entry: index of the free word, then bit (6).
+ * keeper: who moves head by CAS owns what lies between. What could not be sent goes back, the worker's to the tail
+ * (so used + out never exceeds the ring), the keeper's to `kept`.
+ * Entry: in doubt (1), index of the free word, then bit (6).
  */
 struct ptni_frees {
 	_Alignas(64) _Atomic uint32_t head;
 	_Atomic uint32_t flushing; /* takers that have not seen their FAAs executed */
+	_Atomic uint64_t failing_ns; /* since when nothing could be sent; 0 */
 	_Alignas(64) _Atomic uint32_t tail;
+	uint32_t out; /* the worker's: entries that its operations have taken */
+	_Atomic uint32_t kept_count;
+	uint64_t kept[PTNI_FREES_BATCH]; /* the keeper's: taken, to be sent before others */
 	_Atomic uint64_t entry[PTNI_FREES_RING];
 };
 
@@ -205,7 +211,7 @@ void ptni_view_extent_closed(struct ptni_view *view, uint32_t extent, uint32_t s
 
 /* --- frees.c */
 void ptni_frees_push(struct ptni_op *op, struct ptni_view *view, uint64_t word_addr, unsigned bit);
-/* Set what waits; `op` may be another worker's (the keeper's). 0 or the first error. */
+/* Set what waits; `op` may be another worker's (the keeper's). 0 or the first error: then it waits still. */
 int ptni_frees_flush(struct ptni_op *op, struct ptni_view *view);
 bool ptni_frees_pending(struct ptni_view *view);
 /* One batch of a sweep through others' frees, if one is due or `force`. 1: more to do. */

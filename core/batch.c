@@ -27,6 +27,7 @@ void ptni_batch_init(struct ptni_batch *batch, struct ptni_op *op, unsigned node
 	batch->writes = 0;
 	batch->adds = 0;
 	batch->done = 0;
+	batch->in_doubt = false;
 	batch->lane_stamp = lane ? lane->stamp : 0;
 	batch->deadline_ns = UINT64_MAX;
 	batch->bytes_read = 0;

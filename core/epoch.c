@@ -208,16 +208,20 @@ int ptni_epoch_turn(struct ptn_worker *keeper, struct ptni_session *session)
 {
 	int ret = status_read(keeper, session);
 	uint64_t epoch = atomic_load_explicit(&session->epoch, memory_order_relaxed);
+	uint64_t undone;
 
 	if (ret || epoch <= session->vouched)
 		return ret;
 	ret = pins_wait(keeper, session);
+	undone = atomic_load_explicit(&session->undone, memory_order_acquire);
 	if (!ret)
 		ret = hooks_run(keeper, session);
 	if (ret)
 		return ret;
 	atomic_store_explicit(&session->reported, epoch, memory_order_release);
 	ret = pins_wait(keeper, session);
+	if (!ret && atomic_load_explicit(&session->undone, memory_order_acquire) != undone)
+		ret = -EAGAIN; /* an operation left something for the hooks: they run again */
 	if (!ret)
 		ret = report_write(keeper, session, epoch);
 	if (!ret)
@@ -252,6 +256,11 @@ void ptni_client_want_epoch(struct ptn_client *client, unsigned node, uint64_t g
 	if (atomic_exchange_explicit(&session->want_horizon, epoch + 2, memory_order_acq_rel) <
 	    epoch + 2)
 		ptni_client_wake_keeper(client);
+}
+
+void ptni_client_report_later(struct ptn_client *client, unsigned node)
+{
+	(void)atomic_fetch_add_explicit(&client->session[node]->undone, 1, memory_order_acq_rel);
 }
 
 int ptni_client_hook_add(struct ptn_client *client,

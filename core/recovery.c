@@ -182,6 +182,7 @@ static int judge_doubtful(struct recovery *r, const struct ptni_flight *flight)
 	}
 	if (atomics || writes)
 		ret = fence(r, flight);
+	r->batch->in_doubt |= atomics || writes;
 	if (!ret && atomics && !ptni_planted(PTNI_BUG_DOUBT_REPEATED))
 		ret = PTN_E_OUTCOME_UNKNOWN;
 	if (!ret && ours_to_blame((enum ibv_wc_status)flight->status))

@@ -39,6 +39,7 @@ struct ptni_session {
 	/* written by whoever has garbage */
 	_Atomic uint64_t garbage_bytes;
 	_Atomic uint64_t want_horizon; /* the horizon that is waited for */
+	_Atomic uint64_t undone; /* times that an operation left something for the hooks */
 
 	/* the keeper's own */
 	struct ptni_lease lease;

@@ -106,6 +106,7 @@ struct ptni_batch {
 	struct ibv_sge sge[PTNI_BATCH_MAX];
 	const struct ptni_window *window[PTNI_BATCH_MAX];
 	uint16_t done; /* after an error: this many are known to have been executed */
+	bool in_doubt; /* and of the others some may have been, or may still be; else none ever will */
 };
 void ptni_batch_init(struct ptni_batch *batch, struct ptni_op *op, unsigned node);
 /* The caller keeps count <= PTNI_BATCH_MAX and ranges inside the window (asserted: our own bugs). */
@@ -128,7 +129,8 @@ void ptni_batch_faa(struct ptni_batch *batch, const struct ptni_window *window, 
  *                          more was executed than batch->done
  *   PTN_E_LEASE_REVOKED    the node ended it before its time: the same
  *   PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, PTN_E_LANE_BROKEN (no spare in time), -ETIMEDOUT: batch->done
- *                          requests were executed, what followed may have been and may still land
+ *                          requests were executed; if batch->in_doubt what followed may have been and may
+ *                          still land, else nothing of it was
  * A broken lane is not an error here when what was not executed is known: the worker switches to a
  * spare and posts the rest again. A window without a key on the lane now active is bound there first.
  *
@@ -329,6 +331,8 @@ void ptni_client_epochs(const struct ptn_client *client, unsigned node,
 			struct ptni_epochs *epochs_out);
 /* Ask for E to advance soon: garbage of this many bytes waits. Any thread. */
 void ptni_client_want_epoch(struct ptn_client *client, unsigned node, uint64_t garbage_bytes);
+/* For an operation that leaves something to the hooks: a report that waits for it waits until they ran again. */
+void ptni_client_report_later(struct ptn_client *client, unsigned node);
 /* hook(arg, keeper's worker, node): in the keeper, before each report. 0 = done; else no report now. */
 int ptni_client_hook_add(struct ptn_client *client,
 			 int (*hook)(void *, struct ptn_worker *, unsigned node), void *arg);

@@ -106,6 +106,7 @@ void ptni_batch_init(struct ptni_batch *batch, struct ptni_op *op, unsigned node
 	batch->count = 0;
 	batch->atomics = 0;
 	batch->done = 0;
+	batch->in_doubt = false;
 	batch->bytes_read = 0;
 	batch->bytes_written = 0;
 }
