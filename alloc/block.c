@@ -51,7 +51,7 @@ void ptni_view_maintain(struct ptni_view *view, struct ptni_heap *heap)
 /* --- slow path ------------------------------------------------------------------------------ */
 
 /*
- * When the word in hand is used up, few blocks will be left: fetch the next chunk. Few: half a slab, or an
+ * When the word in hand is used up, few blocks will be left: fetch the next chunk. Few: less than half a slab, or an
  * eighth of what there is, up to a word. Not for the first slabs of long blocks: too much memory for a guess.
  */
 static bool is_low(const struct ptni_heap *heap)
@@ -61,7 +61,7 @@ static bool is_low(const struct ptni_heap *heap)
 
 	if (heap->layout.slab_bytes > LOOK_AHEAD_BYTES && heap->slabs < LOOK_AHEAD_SLABS)
 		return false;
-	return after <= (few > heap->layout.blocks / 2 ? few : heap->layout.blocks / 2);
+	return after < (few > heap->layout.blocks / 2 ? few : heap->layout.blocks / 2);
 }
 
 /* Fetch what others left, a few chunks at a time, as fast as blocks are used. */

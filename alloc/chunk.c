@@ -425,6 +425,7 @@ static int chunk_file(struct ptni_view *view, struct ptni_get *get)
 		PTNI_COUNT(view->counters, chunks_fetched);
 	chunk->window = get->window;
 	slabs_show(view, chunk, true);
+	ptni_windows_ahead(view, reply->addr);
 	atomic_store_explicit(&view->space->orphans, reply->orphans, memory_order_relaxed);
 	chunk->told = adopted && reply->flags & PTNI_CHUNK_TOLD;
 	if (chunk->told && !view->scanning) { /* else by ptni_adopt_step(); twice is wrong */
@@ -456,13 +457,14 @@ int ptni_chunk_poll(struct ptni_view *view, const struct ptni_heap *heap)
 		get->heap = NULL; /* before anything suspends */
 		if (!ret)
 			ret = chunk_file(view, get);
-		else if (get->window && ret > -4096 && ret != -ETIMEDOUT)
-			ptni_window_release(get->window); /* refused: nothing was granted */
+		else if (get->window && ptni_call_refused(&get->call))
+			ptni_window_release(get->window);
 		if (ret && get->orphan)
 			orphans_none(view);
 		if (whose == heap && !get->orphan)
 			result = ret;
 	}
 	put_poll(view);
+	ptni_windows_poll(view);
 	return result;
 }

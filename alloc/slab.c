@@ -193,7 +193,20 @@ void ptni_heap_remove(struct ptni_heap *heap, struct ptni_owned_chunk *chunk)
 
 /* --- taking ----------------------------------------------------------------------------------- */
 
-/* Next word of the current slab with free blocks, beginning after the one in use. */
+/* The lower half of the blocks in a word, rounded up. */
+static uint64_t half_of(uint64_t bits)
+{
+	uint64_t rest = bits;
+
+	for (int i = (__builtin_popcountll(bits) + 1) / 2; i > 0; i--)
+		rest &= rest - 1;
+	return bits ^ rest;
+}
+
+/*
+ * Next word of the current slab with free blocks, beginning after the one in use. Of the heap's last one
+ * only half: the caller comes back while there is still something to take, and has more fetched in time.
+ */
 static bool word_load(struct ptni_heap *heap)
 {
 	struct ptni_owned_slab *slab = heap->current;
@@ -206,7 +219,9 @@ static bool word_load(struct ptni_heap *heap)
 			continue;
 		heap->word = (uint16_t)word;
 		heap->bits = slab->free[word];
-		slab->free[word] = 0;
+		if (heap->blocks_free == (uint64_t)__builtin_popcountll(heap->bits))
+			heap->bits = half_of(heap->bits);
+		slab->free[word] ^= heap->bits;
 		heap->word_addr = slab->base + heap->layout.first +
 				  (uint64_t)word * 64 * heap->layout.block_bytes;
 		heap->version = slab->version;

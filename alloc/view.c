@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker's view of a space, and its windows on extents.
+ * A worker's view of a space: made when the worker first uses it, gone with the worker's end or the space's last
+ * handle.
  *
- *   slot   none ── granted, seq s ──► window ── announced (seq >= s) ──► none ── granted, seq t > s ──► ...
- *            installed by the worker              cleared by the keeper
- *
- * 1. A window that was announced before or while it was installed does not stay: the worker writes it
- *    and then reads closed[], the keeper writes closed[] and then reads the window, both sequentially
- *    consistent.
- * 2. The keeper clears by CAS from the window whose seq it has read, so it never clears a newer one.
- * 3. A cleared window's memory and tag are kept until the extent comes again: an operation that
- *    loaded the pointer before ends before the epoch is reported.
- *
- * The client dies or sleeps at SPACE_WINDOWS: what was granted ends with the session.
+ * The client dies or sleeps while it makes one: the node knows nothing of views.
  */
 #include "alloc/view.h"
 
@@ -100,6 +91,7 @@ void ptni_view_free(struct ptni_view *view)
 	for (unsigned i = 0; i < PTNI_GETS; i++)
 		ptni_call_cancel(&view->get[i].call);
 	ptni_call_cancel(&view->put.call);
+	ptni_call_cancel(&view->fetch.call);
 	for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++) {
 		struct ptni_heap *heap = view->heap[i];
 		struct ptni_owned_chunk *chunk, *next;
@@ -132,6 +124,7 @@ static int view_make(struct ptn_worker *worker, struct ptni_space *space,
 	view->counters = ptni_worker_counters(worker);
 	view->region = ptni_window_region(worker, space->node);
 	view->put.call.done = true;
+	view->fetch.call.done = true;
 	for (unsigned i = 0; i < PTNI_GETS; i++)
 		view->get[i].call.done = true;
 	view->extents = space->extents;
@@ -173,9 +166,7 @@ static void dead_release(struct ptni_alloc_state *state, struct ptni_worker_view
 		pthread_mutex_unlock(&state->lock);
 		if (!view)
 			break;
-		for (uint32_t i = 0; i < view->extents; i++)
-			if (view->extent[i].owned)
-				ptni_window_release(view->extent[i].owned);
+		ptni_windows_release(view);
 		for (unsigned i = 0; i < PTNI_BLOCK_CLASSES; i++)
 			if (view->heap[i])
 				heap_release(view->heap[i]);
@@ -254,160 +245,5 @@ int ptni_view_get(struct ptni_op *op, struct ptni_space *space, struct ptni_view
 		view = view_publish(state, view);
 	}
 	*view_out = view;
-	return 0;
-}
-
-/* --- windows ------------------------------------------------------------------------------------ */
-
-const struct ptni_window *ptni_space_window(struct ptn_worker *worker, struct ptni_space *space,
-					    uint64_t addr)
-{
-	const struct ptni_view *view = ptni_view_of(worker, space);
-	uint64_t extent = (addr - space->region) >> space->extent_shift;
-
-	if (__builtin_expect(!view || extent >= space->extents, 0))
-		return NULL;
-	return atomic_load_explicit(&view->extent[extent].window, memory_order_relaxed);
-}
-
-void ptni_view_extent_closed(struct ptni_view *view, uint32_t extent, uint32_t seq)
-{
-	struct ptni_extent_slot *slot = &view->extent[extent];
-	const struct ptni_window *window = atomic_load(&slot->window);
-
-	if (window && window != view->region && atomic_load(&slot->seq) <= seq)
-		atomic_compare_exchange_strong(&slot->window, &window, NULL);
-}
-
-static int install(struct ptni_view *view, const struct ptni_call *call,
-		   const struct ptni_extent_grant *grant, struct ptni_window *window)
-{
-	struct ptni_space *space = view->space;
-	struct ptni_extent_slot *slot;
-	const struct ptni_window *shown = window;
-	int ret;
-
-	if (grant->extent >= space->extents)
-		return -EBADMSG;
-	ret = ptni_window_accept(window, call, &grant->window,
-				 ptni_client_session_deadline(view->client, space->node));
-	if (ret)
-		return ret;
-	slot = &view->extent[grant->extent];
-	if (slot->owned)
-		ptni_window_release(
-			slot->owned); /* the node took it back before it gave the next */
-	slot->owned = window;
-	atomic_store(&slot->seq, grant->seq);
-	atomic_store(&slot->window, shown);
-	if (atomic_load(&space->closed[grant->extent]) >= grant->seq)
-		atomic_compare_exchange_strong(&slot->window, &shown, NULL);
-	return 0;
-}
-
-/* What the reply brought; the windows it did not use go back. Returns what `more` says, or an error. */
-static int windows_file(struct ptni_view *view, const struct ptni_call *call,
-			struct ptni_window *const *window, uint32_t reserved)
-{
-	const struct ptni_space_windows_reply *reply = (const void *)call->reply;
-	uint32_t used = 0;
-	int ret = 0;
-
-	if (call->reply_len_bytes < offsetof(struct ptni_space_windows_reply, extent) ||
-	    reply->count > reserved ||
-	    call->reply_len_bytes < offsetof(struct ptni_space_windows_reply, extent) +
-					    reply->count * sizeof(reply->extent[0]))
-		return -EBADMSG;
-	for (; !ret && used < reply->count; used++) {
-		ret = install(view, call, &reply->extent[used], window[used]);
-		if (!ret && reply->extent[used].seq > view->seq)
-			view->seq = reply->extent[used].seq;
-	}
-	for (uint32_t i = used; i < reserved; i++)
-		ptni_window_release(window[i]);
-	return ret ? ret : reply->count && reply->more;
-}
-
-/* What is left of the operation, which holds epochs back on all nodes: a silent one may not keep it. */
-static uint64_t time_left_ns(const struct ptni_op *op, const struct ptni_view *view)
-{
-	uint64_t now_ns = ptni_worker_now_ns(view->worker);
-	uint64_t left_ns = op->deadline_ns > now_ns ? op->deadline_ns - now_ns : 0;
-
-	return left_ns < CALL_TIMEOUT_NS ? left_ns : CALL_TIMEOUT_NS;
-}
-
-/* One call. 1: there are more. A call that failed keeps its tags: they may have been granted. */
-static int windows_ask(struct ptni_op *op, struct ptni_view *view)
-{
-	struct ptni_space_windows_request request = { .head.op = PTNI_OP_SPACE_WINDOWS,
-						      .space = view->space->id,
-						      .after_seq = view->seq };
-	struct ptni_window *window[PTNI_SPACE_WINDOWS_MAX];
-	struct ptni_call call;
-	int ret = 0;
-
-	while (request.count < PTNI_SPACE_WINDOWS_MAX) {
-		ret = ptni_window_reserve(view->worker, view->space->node, &window[request.count]);
-		if (ret)
-			break;
-		request.tag[request.count] = window[request.count]->tag;
-		request.count++;
-	}
-	if (!request.count)
-		return ret;
-	ret = ptni_call_start(&call, view->worker, view->space->node, &request, sizeof(request),
-			      time_left_ns(op, view));
-	if (ret) {
-		while (request.count)
-			ptni_window_release(window[--request.count]);
-		return ret;
-	}
-	ret = ptni_call_wait(&call);
-	return ret ? ret : windows_file(view, &call, window, request.count);
-}
-
-/* All that is lacking. Another fiber's fetch may have begun too early for our address: then again. */
-static int windows_fetch(struct ptni_op *op, struct ptni_view *view, uint64_t addr)
-{
-	struct ptni_wait wait;
-	int ret;
-
-	ptni_wait_begin(&wait, view->worker, op->deadline_ns);
-	while (view->fetching) {
-		ret = ptni_wait_turn(&wait);
-		if (ret)
-			return ret;
-	}
-	if (ptni_space_window(op->worker, view->space, addr))
-		return 0;
-	view->fetching = true;
-	do
-		ret = windows_ask(op, view);
-	while (ret > 0);
-	view->fetching = false;
-	return ret;
-}
-
-int ptni_space_window_fetch(struct ptni_op *op, struct ptni_space *space, uint64_t addr,
-			    const struct ptni_window **window_out)
-{
-	const struct ptni_window *window = ptni_space_window(op->worker, space, addr);
-	struct ptni_view *view;
-	int ret;
-
-	if (!window) {
-		if ((addr - space->region) >> space->extent_shift >= space->extents)
-			return -EFAULT;
-		ret = ptni_view_get(op, space, &view);
-		if (!ret && !ptni_space_window(op->worker, space, addr))
-			ret = windows_fetch(op, view, addr);
-		if (ret)
-			return ret;
-		window = ptni_space_window(op->worker, space, addr);
-		if (!window)
-			return -EFAULT;
-	}
-	*window_out = window;
 	return 0;
 }

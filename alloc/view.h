@@ -91,6 +91,15 @@ struct ptni_put {
 	bool busy;
 };
 
+/* The SPACE_WINDOWS under way. */
+struct ptni_fetch {
+	struct ptni_call call;
+	struct ptni_window *window[PTNI_SPACE_WINDOWS_MAX];
+	uint32_t reserved; /* of them; 0: none is under way */
+	int status; /* of the one before */
+	uint64_t begun;
+};
+
 struct ptni_view {
 	struct ptni_space *space; /* NULL when dead */
 	struct ptn_worker *worker;
@@ -106,7 +115,6 @@ struct ptni_view {
 	unsigned tended, asked; /* classes whose turn it was */
 	uint64_t heaps[(PTNI_BLOCK_CLASSES + 63) / 64]; /* bit = class that has a heap */
 	bool tending;
-	bool fetching;
 	bool scanning;
 	bool sweeping;
 	bool keeper_busy; /* the keeper's hook has it in hand; lock held */
@@ -116,6 +124,7 @@ struct ptni_view {
 	uint64_t refused; /* retires of what was not in use, or not ours to free */
 	_Atomic uint64_t leaked; /* others' blocks whose free bit may not have been set */
 	struct ptni_heap *heap[PTNI_BLOCK_CLASSES];
+	struct ptni_fetch fetch;
 	struct ptni_put put;
 	struct ptni_get get[PTNI_GETS];
 	struct ptni_frees frees;
@@ -206,6 +215,14 @@ static inline struct ptni_owned_slab **ptni_view_slab(struct ptni_view *view, ui
 		return NULL;
 	return &slab[(offset & ((UINT64_C(1) << space->extent_shift) - 1)) >> PTNI_PAGE_SHIFT];
 }
+
+/* --- windows.c */
+/* File the windows that have arrived. */
+void ptni_windows_poll(struct ptni_view *view);
+/* Ask for those that are lacking if `addr` has none. Posts, does not wait. */
+void ptni_windows_ahead(struct ptni_view *view, uint64_t addr);
+/* Of a view whose space was closed. */
+void ptni_windows_release(struct ptni_view *view);
 /* An announced extent (seq, extent): nobody of this client uses it any more. Lock held. */
 void ptni_view_extent_closed(struct ptni_view *view, uint32_t extent, uint32_t seq);
 

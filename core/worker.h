@@ -176,6 +176,11 @@ struct ptni_call {
 int ptni_call_start(struct ptni_call *call, struct ptn_worker *worker, unsigned node, void *request,
 		    size_t len_bytes, uint64_t timeout_ns);
 bool ptni_call_done(struct ptni_call *call); /* polls */
+/* The node itself said no: it has granted nothing. Any other failure leaves that open. */
+static inline bool ptni_call_refused(const struct ptni_call *call)
+{
+	return call->done && call->status && call->reply_len_bytes;
+}
 int ptni_call_wait(struct ptni_call *call); /* -> status */
 /* Not interested any more: a late reply is ignored (the node may have acted on the request). */
 void ptni_call_cancel(struct ptni_call *call);

@@ -115,6 +115,28 @@ static void retired_block_waits_for_the_horizon(void **state)
 	heap_close();
 }
 
+/* Who takes the last blocks comes back to the slow path while some are left. */
+static void last_word_is_handed_out_in_halves(void **state)
+{
+	uint64_t addr, taken = 0, left;
+
+	heap_open(2048);
+	chunk_add(0, 1, 10);
+	left = heap.layout.blocks;
+	assert_in_range(left, 8, 64); /* one word */
+	while (ptni_heap_refill(&heap)) {
+		uint64_t half = (left + 1) / 2;
+
+		for (uint64_t i = 0; i < half; i++, taken++)
+			assert_true(ptni_heap_take(&heap, &addr));
+		assert_false(ptni_heap_take(&heap, &addr));
+		left -= half;
+	}
+	assert_int_equal(left, 0);
+	assert_int_equal(taken, heap.layout.blocks);
+	heap_close();
+}
+
 /* Guarantee 2: blocks that go on being retired do not hold back those retired before. */
 static void steady_retiring_starves_nobody(void **state)
 {
@@ -382,6 +404,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(retired_block_waits_for_the_horizon),
+		cmocka_unit_test(last_word_is_handed_out_in_halves),
 		cmocka_unit_test(steady_retiring_starves_nobody),
 		cmocka_unit_test(double_retire_is_refused),
 		cmocka_unit_test(cancelled_block_is_free_at_once),
