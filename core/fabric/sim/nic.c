@@ -326,7 +326,8 @@ static int qp_reset(struct ibv_qp *ibqp)
 	ret = ptni_soft_qp_reset(ibqp);
 	if (!ret) {
 		qp->number += qp->posted_seen;
-		qp->posted_seen = qp->next_index = qp->arrive_index = 0;
+		qp->posted_seen = 0;
+		sim_all_past(qp);
 		qp->halted = false;
 		qp->due_last_ns = qp->done_last_ns = qp->free_ns = 0;
 		qp->arrive_last_ns = qp->local_last_ns = 0;

@@ -9,7 +9,8 @@
  *   CPU ◄─ completion ◄─ link in ◄──────────────────────── link out (READ's payload; an acknowledgement costs no room)
  *
  * Each ─► is a server that does one thing at a time, in the order in which requests get to it, except latencies,
- * which overlap. So a request gets to the responder's side by an event of its own and is given its place then.
+ * which overlap. So a request gets to each of them by an event of its own, and is given its place then: a core that is
+ * charged for a long time posts late, and nobody waits for what it has yet to post.
  * What the card does for other cards of its machine does not exist; NICs beside each other are one.
  */
 #include "core/fabric/sim/state.h"
@@ -107,28 +108,32 @@ static uint64_t local_due(struct sim_qp *qp, const struct ibv_send_wr *wr, uint6
 	return qp->due_last_ns;
 }
 
-uint64_t ptni_sim_pace_post(struct sim_qp *qp, const struct ibv_send_wr *wr)
+uint64_t ptni_sim_pace_issue(struct sim_qp *qp, const struct ibv_send_wr *wr)
 {
 	struct ptni_sim *sim = qp->nic->sim;
 	const struct ptni_sim_timing *timing = timing_of(qp);
-	struct sim_port *port = qp->nic->process->port;
-	uint64_t bytes = sent_bytes(wr), at_ps, arrive_ns;
+	uint64_t at_ps = take(&qp->nic->process->port->request_ps,
+			      later(sim->now_ns, qp->free_ns) * PS, timing->request_ps);
 
-	at_ps = (ptni_sim_cpu_now_ns(sim) + timing->doorbell_ns) * PS;
-	at_ps = take(&port->request_ps, later(at_ps, qp->free_ns * PS), timing->request_ps);
 	qp->free_ns = at_ps / PS + timing->qp_request_ns;
-	if (sim_is_local(wr->opcode)) {
-		qp->local_last_ns = local_due(qp, wr, at_ps);
-		return qp->local_last_ns;
-	}
-	at_ps = later(at_ps, qp->local_last_ns * PS); /* it may rely on what was bound before */
-	at_ps = take(&port->out_ps, at_ps, link_ps(timing, bytes)) + link_ps(timing, bytes);
+	if (!sim_is_local(wr->opcode)) /* it may rely on what was bound before */
+		return later(at_ps / PS, qp->local_last_ns);
+	qp->local_last_ns = local_due(qp, wr, at_ps);
+	return qp->local_last_ns;
+}
+
+uint64_t ptni_sim_pace_launch(struct sim_qp *qp, const struct ibv_send_wr *wr)
+{
+	struct ptni_sim *sim = qp->nic->sim;
+	const struct ptni_sim_timing *timing = timing_of(qp);
+	uint64_t bytes = sent_bytes(wr), span_ps = link_ps(timing, bytes);
+	uint64_t at_ps = take(&qp->nic->process->port->out_ps, sim->now_ns * PS, span_ps) + span_ps;
+
 	if (bytes && !(wr->send_flags & IBV_SEND_INLINE) && !sim_is_atomic(wr->opcode))
 		at_ps += timing->pcie_ns * (uint64_t)PS + bytes * timing->pcie_ps_per_byte;
 	at_ps += timing->wire_ns * (uint64_t)PS + jitter_ps(sim);
-	arrive_ns = later(at_ps / PS, qp->arrive_last_ns);
-	qp->arrive_last_ns = arrive_ns;
-	return arrive_ns;
+	qp->arrive_last_ns = later(at_ps / PS, qp->arrive_last_ns);
+	return qp->arrive_last_ns;
 }
 
 /* ---- at the responder */

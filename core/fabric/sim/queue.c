@@ -217,34 +217,64 @@ static void completing(void *arg, uint64_t stamp)
 	ptni_sim_wake_poller(qp->nic, soft_cq_of(qp->soft->qp.send_cq)->index);
 }
 
-/* ---- arriving, if there is a model of time */
+/* ---- under way, if there is a model of time */
 
-/* The first request that is under way has arrived: they do so in order. */
+/* The first one that has yet to get to a stage: those that are executed here skip it. */
+static struct ibv_send_wr *next_there(struct sim_qp *qp, uint32_t *index)
+{
+	while (sim_request_at(qp, *index)->due_ns != SIM_UNDERWAY)
+		++*index;
+	return &ptni_soft_send_wqe(qp->soft, (*index)++)->wr;
+}
+
 static void arriving(void *arg, uint64_t stamp)
 {
 	struct sim_qp *qp = arg;
-	struct sim_request *request;
+	const struct ibv_send_wr *wr;
 
 	if (stamp != qp->stamp)
 		return;
-	do
-		request = sim_request_at(qp, qp->arrive_index++);
-	while (request->due_ns != SIM_UNDERWAY);
-	request->due_ns =
-		ptni_sim_pace_arrive(qp, &ptni_soft_send_wqe(qp->soft, qp->arrive_index - 1)->wr);
+	wr = next_there(qp, &qp->arrive_index);
+	sim_request_at(qp, qp->arrive_index - 1)->due_ns = ptni_sim_pace_arrive(qp, wr);
 	execute_soon(qp);
+}
+
+static void launching(void *arg, uint64_t stamp)
+{
+	struct sim_qp *qp = arg;
+
+	if (stamp == qp->stamp)
+		event_add(qp, ptni_sim_pace_launch(qp, next_there(qp, &qp->launch_index)),
+			  arriving);
+}
+
+static void issuing(void *arg, uint64_t stamp)
+{
+	struct sim_qp *qp = arg;
+	const struct ibv_send_wr *wr;
+	uint64_t time_ns;
+
+	if (stamp != qp->stamp)
+		return;
+	wr = next_there(qp, &qp->issue_index);
+	time_ns = ptni_sim_pace_issue(qp, wr);
+	if (sim_is_local(wr->opcode)) {
+		sim_request_at(qp, qp->issue_index - 1)->due_ns = time_ns;
+		execute_soon(qp);
+	} else if (time_ns > qp->nic->sim->now_ns) {
+		event_add(qp, time_ns, launching);
+	} else {
+		launching(qp, stamp);
+	}
 }
 
 static uint64_t set_out(struct sim_qp *qp, const struct ibv_send_wr *wr)
 {
-	uint64_t time_ns;
+	struct ptni_sim *sim = qp->nic->sim;
 
-	if (!sim_paced(qp->nic->sim))
+	if (!sim_paced(sim))
 		return due_ns(qp, wr);
-	time_ns = ptni_sim_pace_post(qp, wr);
-	if (sim_is_local(wr->opcode))
-		return time_ns;
-	event_add(qp, time_ns, arriving);
+	event_add(qp, ptni_sim_cpu_now_ns(sim) + sim->config.timing.doorbell_ns, issuing);
 	return SIM_UNDERWAY;
 }
 
@@ -273,7 +303,7 @@ static int post_one(struct sim_qp *qp, const struct ibv_send_wr *wr)
 		return rc;
 	index = qp->posted_seen++;
 	if (qp->soft->state != IBV_QPS_RTS) { /* flushed already */
-		qp->next_index = qp->arrive_index = qp->posted_seen;
+		sim_all_past(qp);
 		ptni_sim_wake(qp->nic->process);
 		return 0;
 	}
@@ -322,7 +352,7 @@ void ptni_sim_qp_cut(struct sim_qp *qp, enum ptni_sim_kind kind, bool ghosts)
 	if (ghosts && waiting && !behind_gap(qp) && sim->config.faults.ghost_ns)
 		ptni_sim_ghost_add(qp, qp->next_index,
 				   qp->next_index + (uint32_t)sim_draw(sim, waiting + 1));
-	qp->next_index = qp->arrive_index = qp->posted_seen;
+	sim_all_past(qp);
 	qp->executing = false;
 	qp->fetching = 0;
 	qp->stamp++;

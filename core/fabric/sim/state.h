@@ -205,7 +205,7 @@ struct sim_qp {
 	uint64_t steps_left; /* of a dead process; else UINT64_MAX */
 	uint32_t posted_seen; /* requests that have a due time */
 	uint32_t next_index; /* to execute */
-	uint32_t arrive_index; /* all before have a due time */
+	uint32_t issue_index, launch_index, arrive_index; /* under way: the first that has yet to */
 	uint32_t fetching; /* 1 + index of a READ that may still fetch its bytes anew */
 	uint32_t peer_qp;
 	struct sim_nic *peer_nic; /* NULL: never connected */
@@ -264,6 +264,13 @@ static inline bool sim_is_send(enum ibv_wr_opcode opcode)
 
 #define SIM_UNDERWAY UINT64_MAX
 
+/* Nothing that was posted is to come any more. */
+static inline void sim_all_past(struct sim_qp *qp)
+{
+	qp->next_index = qp->posted_seen;
+	qp->issue_index = qp->launch_index = qp->arrive_index = qp->posted_seen;
+}
+
 /* What the NICs of one machine share. Times in ps. */
 struct sim_port;
 
@@ -275,8 +282,10 @@ static inline bool sim_paced(const struct ptni_sim *sim)
 	return sim->config.timing.link_ps_per_byte != 0;
 }
 
-/* A request is posted: when it is due if who posts it executes it, else when it arrives where it is executed. */
-uint64_t ptni_sim_pace_post(struct sim_qp *qp, const struct ibv_send_wr *wr);
+/* The card has heard of a request: when it is due if this card executes it, else when it can go out. */
+uint64_t ptni_sim_pace_issue(struct sim_qp *qp, const struct ibv_send_wr *wr);
+/* It goes out: when it arrives. */
+uint64_t ptni_sim_pace_launch(struct sim_qp *qp, const struct ibv_send_wr *wr);
 /* It arrives: when it is due. */
 uint64_t ptni_sim_pace_arrive(struct sim_qp *qp, const struct ibv_send_wr *wr);
 /* It was executed: when the requester's CPU can see that. */
