@@ -12,7 +12,7 @@ enum {
 	/* CPU of an operation of the original hash table and its coroutines: made of its own read-only rate, 5.0 M/s by
 	 * 8 threads, less what the model charges for posting and polling. */
 	RACE_CPU_NS = 1430,
-	/* [F]: a region ended and made again, of memory that has been registered before, 46.5 us; ended, 21.9 of them. */
+	/* [F]: a region ended and made again, of memory that has been registered before, 46.5 us; 21.9 for the end. */
 	DEREGISTER_NS = 21900,
 	REGISTER_NS = 46500 - DEREGISTER_NS,
 };
