@@ -139,10 +139,15 @@ static bool slab_ready(const struct ptni_owned_slab *slab, uint64_t horizon)
 	return !ptni_slab_tag(slab) || horizon > slab->scan_tag;
 }
 
+/* The first whose free words nobody else is at, or was without seeing the end. */
 static struct ptni_owned_slab *first_of(struct cds_list_head *list)
 {
-	return cds_list_empty(list) ? NULL :
-				      cds_list_entry(list->next, struct ptni_owned_slab, scan_link);
+	struct ptni_owned_slab *slab;
+
+	cds_list_for_each_entry(slab, list, scan_link)
+		if (!slab->collecting)
+			return slab;
+	return NULL;
 }
 
 /* A slab with something to do now: its grace period is over (tags only grow along the list), or it is

@@ -14,6 +14,8 @@
  *    (core/epoch.c, the second wait); one that puts entries back puts the report off. An adopter relies on it.
  * 3. The owner does not promote a slab between seeing bits and knowing that they are cleared
  *    (PTNI_HELD_CLEAR); seeing a bit of a block in limbo again changes nothing.
+ * 4. What was seen is subtracted once: one fiber at a time collects a slab, and none again after one whose
+ *    subtraction may still be on its way; its slab stays held until it is adopted.
  *
  * 4. What cannot be sent now (no window to be had, no lane in time) waits in the ring and is sent later. Not for
  *    ever, since reports wait for it: what nobody could send for half a term is given up (`leaked`), so that the
@@ -331,6 +333,23 @@ static int slab_take(struct ptni_op *op, struct ptni_view *view, struct ptni_hea
 	return ret; /* stays held: the next collection reads what is still set and clears that */
 }
 
+/* After this error a request that was posted may yet be executed (worker.h). */
+static bool may_land(int code)
+{
+	return code && code != PTN_E_OUTCOME_UNKNOWN && ptn_error_scope(code) != PTN_SCOPE_LEASE;
+}
+
+/* False, and nothing is marked: another fiber is at one of them (4). */
+static bool collect_begin(struct ptni_owned_slab *const *slab, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (slab[i]->collecting)
+			return false;
+	for (uint32_t i = 0; i < count; i++)
+		slab[i]->collecting = true;
+	return true;
+}
+
 int ptni_collect(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *heap,
 		 struct ptni_owned_slab *const *slab, uint32_t count)
 {
@@ -341,10 +360,17 @@ int ptni_collect(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *h
 
 	if (!copy)
 		return -ENOBUFS;
+	if (!collect_begin(slab, count))
+		return -EAGAIN;
 	ret = words_read(op, view, heap, slab, count, copy);
-	for (uint32_t i = 0; !ret && i < count; i++)
-		ret = slab_take(op, view, heap, slab[i], copy + (size_t)i * words,
-				copy + (size_t)count * words);
+	for (uint32_t i = 0; i < count; i++) {
+		bool taken = !ret;
+
+		if (taken)
+			ret = slab_take(op, view, heap, slab[i], copy + (size_t)i * words,
+					copy + (size_t)count * words);
+		slab[i]->collecting = taken && may_land(ret);
+	}
 	view->garbage_bytes += (heap->blocks_limbo - limbo) * heap->block_bytes;
 	return ret;
 }
@@ -387,9 +413,9 @@ static uint32_t sweep_pick(struct ptni_heap *heap, struct ptni_owned_slab **slab
 		heap->sweep_left--;
 		cds_list_del(&at->all_link);
 		cds_list_add_tail(&at->all_link, &heap->all);
-		if (at->free_count + at->limbo_count[PTNI_OLD] + at->limbo_count[PTNI_YOUNG] <
-			    heap->layout.blocks ||
-		    at->held)
+		if (!at->collecting && (at->held || at->free_count + at->limbo_count[PTNI_OLD] +
+								    at->limbo_count[PTNI_YOUNG] <
+							    heap->layout.blocks))
 			slab[count++] = at;
 	}
 	return count;

@@ -45,6 +45,7 @@ struct ptni_owned_slab {
 	bool in_limbo : 1; /* list */
 	bool in_partial : 1; /* list */
 	bool evict : 1; /* not adopted, but to be emptied: live blocks are moved */
+	bool collecting : 1; /* a fiber has read its free words and not yet cleared what it saw */
 
 	struct cds_list_head all_link, scan_link;
 	uint64_t scan_tag; /* when the last of the `scanned` was */

@@ -233,7 +233,8 @@ int ptni_frees_flush(struct ptni_op *op, struct ptni_view *view);
 bool ptni_frees_pending(struct ptni_view *view);
 /* One batch of a sweep through others' frees, if one is due or `force`. 1: more to do. */
 int ptni_sweep_step(struct ptni_view *view, struct ptni_heap *heap, bool force);
-/* Take and clear the bits of these slabs. They must not leave meanwhile (view->pinned). */
+/* Take and clear the bits of these slabs. They must not leave meanwhile (view->pinned). -EAGAIN: another fiber is
+ * at one of them. */
 int ptni_collect(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *heap,
 		 struct ptni_owned_slab *const *slab, uint32_t count);
 
