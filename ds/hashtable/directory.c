@@ -159,7 +159,7 @@ static int piece_make(struct ptni_hash_op *op, unsigned piece, uint64_t *pointer
 		return ret;
 	ret = piece_zero(op, &block, piece);
 	if (ret) {
-		ptni_block_cancel(&op->op, space, &block);
+		ptni_hash_give_back(op, space, &block, ret);
 		return ret;
 	}
 	pointer = ptni_entry_word(0, 0, block.addr - op->hash->base[0]);

@@ -301,6 +301,15 @@ static int fork_write(struct split *split, unsigned child, uint32_t first, uint3
 	return ret;
 }
 
+static void give_back(struct split *split, int code)
+{
+	struct ptni_hash_op *op = split->op;
+
+	while (split->blocks)
+		ptni_hash_give_back(op, op->hash->space[op->node], &split->block[--split->blocks],
+				    code);
+}
+
 static int fork_child(struct split *split, unsigned child)
 {
 	const uint32_t step = PTNI_STAGE_BYTES / 8;
@@ -314,6 +323,17 @@ static int fork_child(struct split *split, unsigned child)
 			words[i] = fork_word(split, child, first + i);
 		ret = fork_write(split, child, first, count);
 	}
+	return ret;
+}
+
+static int fork_both(struct split *split)
+{
+	int ret = fork_child(split, 0);
+
+	if (!ret)
+		ret = fork_child(split, 1);
+	if (ret)
+		give_back(split, ret);
 	return ret;
 }
 
@@ -359,15 +379,6 @@ static int make_room(struct split *split)
 	return ret;
 }
 
-static void throw_away(struct split *split)
-{
-	struct ptni_hash_op *op = split->op;
-
-	while (split->blocks)
-		ptni_block_cancel(&op->op, op->hash->space[op->node],
-				  &split->block[--split->blocks]);
-}
-
 static int run_steps(struct split *split)
 {
 	struct ptni_hash_op *op = split->op;
@@ -379,15 +390,15 @@ static int run_steps(struct split *split)
 		ret = freeze(split);
 	if (!ret)
 		ret = sort(split);
-	for (unsigned i = 0; i < 2 && !ret; i++)
-		ret = fork_child(split, i);
+	if (!ret)
+		ret = fork_both(split);
 	if (!ret)
 		ret = publish_children(split);
 	if (ret == 1) {
 		split->blocks = 0;
 		PTNI_COUNT(op->counters, splits);
 	}
-	throw_away(split);
+	give_back(split, 0);
 	return ret < 0 ? ret : ptni_hash_descend(op);
 }
 

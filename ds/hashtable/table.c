@@ -109,7 +109,7 @@ static int subtable_make(struct ptni_hash_op *op, unsigned depth, uint32_t suffi
 		return ret;
 	ret = subtable_write(op, &block, node, depth, suffix);
 	if (ret) {
-		ptni_block_cancel(&op->op, hash->space[node], &block);
+		ptni_hash_give_back(op, hash->space[node], &block, ret);
 		return ret;
 	}
 	entry = ptni_entry_word(depth, node, block.addr - hash->base[node]);

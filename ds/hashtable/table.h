@@ -295,6 +295,9 @@ int ptni_hash_publish_failed(struct ptni_hash_op *op, const struct ptni_found *f
 			     int code);
 /* After these the requests of a batch that are not known to be done may have been, or may yet be. */
 bool ptni_hash_uncertain(int code);
+/* A block that no word was to point at yet goes back after an error, unless a WRITE to it may yet land. */
+void ptni_hash_give_back(struct ptni_hash_op *op, struct ptni_space *space,
+			 const struct ptni_block *block, int code);
 int ptni_hash_claim(struct ptni_hash_op *op);
 
 /* --- split.c, settle.c -------------------------------------------------------------------------- */

@@ -28,6 +28,15 @@ bool ptni_hash_uncertain(int code)
 	       ptn_error_scope(code) == PTN_SCOPE_NODE || ptn_error_scope(code) == PTN_SCOPE_LANE;
 }
 
+void ptni_hash_give_back(struct ptni_hash_op *op, struct ptni_space *space,
+			 const struct ptni_block *block, int code)
+{
+	if (ptni_hash_uncertain(code))
+		ptni_block_lose(&op->op, space, block);
+	else
+		ptni_block_cancel(&op->op, space, block);
+}
+
 int ptni_hash_make_block(struct ptni_hash_op *op)
 {
 	size_t len_bytes = ptni_block_bytes(op->key_len, op->value_len);

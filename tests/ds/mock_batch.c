@@ -295,11 +295,9 @@ static void execute_read(struct mock_world *world, struct ptn_client *client, ui
 	touch(world, addr + at, sge->length - at, false);
 }
 
-static void execute(struct mock_world *world, struct ptn_client *client, struct ptni_batch *batch,
-		    unsigned i)
+static void execute(struct mock_world *world, struct ptn_client *client, unsigned node,
+		    struct ibv_send_wr *wr, struct ibv_sge *sge)
 {
-	struct ibv_send_wr *wr = &batch->wr[i];
-	struct ibv_sge *sge = &batch->sge[i];
 	uint64_t addr = wr->wr.rdma.remote_addr;
 
 	switch (wr->opcode) {
@@ -307,17 +305,84 @@ static void execute(struct mock_world *world, struct ptn_client *client, struct 
 		execute_read(world, client, addr, sge);
 		break;
 	case IBV_WR_RDMA_WRITE:
-		execute_write(world, client, batch->node, wr, sge);
+		execute_write(world, client, node, wr, sge);
 		break;
 	case IBV_WR_ATOMIC_CMP_AND_SWP:
-		execute_cas(world, batch->node, wr, (uint64_t *)sge->addr);
+		execute_cas(world, node, wr, (uint64_t *)sge->addr);
 		break;
 	default:
-		check_word(world, batch->node, addr);
+		check_word(world, node, addr);
 		touch(world, addr, 8, true);
 		*(uint64_t *)sge->addr =
 			atomic_fetch_add((_Atomic uint64_t *)addr, wr->wr.atomic.compare_add);
 	}
+}
+
+/* --- given up, and on their way still ------------------------------------------------------------- */
+
+/* The block that a CAS would publish: a slot's, or the child that a successor names. */
+static const struct mock_block *named(struct mock_world *world, unsigned n, uint64_t addr,
+				      uint64_t desired)
+{
+	uint64_t offset = (desired & ((UINT64_C(1) << 36) - 1)) << 4;
+	const struct mock_block *in = mock_block_covering(&world->node[n], addr);
+
+	if (!offset || desired >> 63 || !in || !may_point(world, n, addr) ||
+	    *(uint64_t *)in->addr >> 32 != 0x53554800)
+		return NULL;
+	return mock_block_find(world, n, (uint64_t)world->node[n].region + offset);
+}
+
+static void give_up(struct ptni_batch *batch, unsigned first)
+{
+	struct ptn_client *client = batch->op->worker->client;
+	struct mock_world *world = client->world;
+
+	for (unsigned i = first; i < batch->count; i++) {
+		struct mock_late *late = &world->late[world->late_count];
+
+		if (batch->wr[i].opcode == IBV_WR_RDMA_READ)
+			continue;
+		CHECK(world->late_count < MOCK_LATE_MAX);
+		world->late_count++;
+		*late = (struct mock_late){ client,
+					    batch->node,
+					    batch->wr[i],
+					    batch->sge[i],
+					    malloc(batch->sge[i].length),
+					    NULL };
+		memcpy(late->bytes, (void *)batch->sge[i].addr, batch->sge[i].length);
+		late->sge.addr = (uint64_t)late->bytes;
+		client->pinned++; /* no report before that */
+		if (late->wr.opcode == IBV_WR_ATOMIC_CMP_AND_SWP)
+			late->names = named(world, batch->node, late->wr.wr.atomic.remote_addr,
+					    late->wr.wr.atomic.swap);
+	}
+}
+
+bool mock_block_late(const struct mock_world *world, const struct mock_block *block)
+{
+	uint64_t bytes = ptni_block_class_bytes(block->block_class);
+
+	for (unsigned i = 0; i < world->late_count; i++)
+		if (world->late[i].names == block ||
+		    world->late[i].wr.wr.rdma.remote_addr - block->addr < bytes)
+			return true;
+	return false;
+}
+
+void mock_land(struct mock_world *world, bool lands)
+{
+	for (unsigned i = 0; i < world->late_count; i++) {
+		struct mock_late *late = &world->late[i];
+
+		if (lands)
+			execute(world, late->client, late->node, &late->wr, &late->sge);
+		if (!late->client->dead)
+			late->client->pinned--;
+		free(late->bytes);
+	}
+	world->late_count = 0;
 }
 
 int ptni_batch_run(struct ptni_batch *batch)
@@ -334,7 +399,12 @@ int ptni_batch_run(struct ptni_batch *batch)
 			batch->done = (uint16_t)i;
 			return PTN_E_OUTCOME_UNKNOWN;
 		}
-		execute(client->world, client, batch, i);
+		if (action == MOCK_GIVE_UP) {
+			batch->done = (uint16_t)i;
+			give_up(batch, i);
+			return -ETIMEDOUT;
+		}
+		execute(client->world, client, batch->node, &batch->wr[i], &batch->sge[i]);
 		if (action == MOCK_BREAK_AFTER && batch->atomics) {
 			batch->done = (uint16_t)i;
 			return PTN_E_OUTCOME_UNKNOWN;

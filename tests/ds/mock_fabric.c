@@ -35,6 +35,7 @@ struct mock_world *mock_world_new(unsigned node_count)
 
 void mock_world_free(struct mock_world *world)
 {
+	mock_land(world, false);
 	for (unsigned i = 0; i < MOCK_CLIENTS_MAX; i++)
 		if (world->client[i])
 			mock_client_free(world->client[i]);
@@ -68,6 +69,7 @@ struct mock_image *mock_save(const struct mock_world *world)
 
 void mock_restore(struct mock_world *world, const struct mock_image *image)
 {
+	mock_land(world, false);
 	for (unsigned i = 0; i < world->node_count; i++) {
 		struct mock_node *node = &world->node[i];
 		uint32_t bump = node->bump;
@@ -244,8 +246,10 @@ void mock_epoch(struct mock_world *world)
 				world->client[i]->epochs[n].horizon = horizon;
 		for (uint32_t i = 0; i < node->block_count; i++)
 			if (node->block[i].state == MOCK_RETIRED &&
-			    horizon > node->block[i].retired)
+			    horizon > node->block[i].retired) {
+				CHECK(!mock_block_late(world, &node->block[i]));
 				mock_block_free(node, &node->block[i]);
+			}
 	}
 }
 

@@ -33,6 +33,7 @@ enum {
 	MOCK_BLOCKS_FIRST = 8192, /* offset: root page before it */
 	MOCK_VERB_NS = 1000,
 	MOCK_BACKOFF_NS = 100000,
+	MOCK_LATE_MAX = 256,
 };
 
 enum mock_block_state {
@@ -65,7 +66,18 @@ enum mock_action {
 	MOCK_GO,
 	MOCK_DIE,
 	MOCK_BREAK_BEFORE,
-	MOCK_BREAK_AFTER
+	MOCK_BREAK_AFTER,
+	MOCK_GIVE_UP, /* -ETIMEDOUT, and what is left of the batch may yet land */
+};
+
+/* A request that was given up and has not landed. */
+struct mock_late {
+	struct ptn_client *client;
+	unsigned node;
+	struct ibv_send_wr wr;
+	struct ibv_sge sge;
+	uint8_t *bytes;
+	const struct mock_block *names; /* what its word would publish */
 };
 
 /* What the last verb, or slice of one, did to memory. */
@@ -85,6 +97,8 @@ struct mock_world {
 	bool sliced; /* READs word by word: a step each */
 	bool corrupt; /* the table's bytes were tampered with: anything may be retired or changed */
 	uint64_t memory_limit; /* of a node; 0 = all */
+	struct mock_late late[MOCK_LATE_MAX];
+	unsigned late_count;
 	/* before every verb; NULL = go */
 	enum mock_action (*before)(struct mock_world *world, struct ptn_client *client, void *arg);
 	void *before_arg;
@@ -116,6 +130,8 @@ bool mock_client_waits(const struct ptn_client *client); /* its fiber is suspend
 void mock_epoch(struct mock_world *world);
 /* Ask the table about every block that dead clients hold; free what is not live. Needs a living client. */
 void mock_adopt(struct mock_world *world, struct ptn_client *adopter);
+/* What was given up lands now, or (`lands` false) never. */
+void mock_land(struct mock_world *world, bool lands);
 unsigned mock_blocks_held(const struct mock_world *world, unsigned node);
 struct mock_block *mock_block_find(struct mock_world *world, unsigned node, uint64_t addr);
 struct ptn_counters mock_counters(struct ptn_client *client);

@@ -53,6 +53,8 @@ struct ptni_space {
 /* The block that covers an address. Blocks are few in a test that comes here often. */
 struct mock_block *mock_block_covering(struct mock_node *node, uint64_t addr);
 void mock_block_free(struct mock_node *node, struct mock_block *block);
+/* May a request that was given up write to the block, or publish it? */
+bool mock_block_late(const struct mock_world *world, const struct mock_block *block);
 /* One verb: suspends, dies, lets time pass; the caller does what is returned. */
 enum mock_action mock_step(struct ptn_client *client);
 

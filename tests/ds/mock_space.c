@@ -148,6 +148,7 @@ void ptni_block_cancel(struct ptni_op *op, struct ptni_space *space, const struc
 
 	CHECK(block && block->state == MOCK_HELD && block->owner == client->index);
 	CHECK(client->world->corrupt || !block->shown);
+	CHECK(!mock_block_late(client->world, block));
 	mock_block_free(&client->world->node[space->node], block);
 }
 

@@ -178,6 +178,15 @@ static void write_together(struct actor *actor)
 		actor->deed[i].result = item[i].result;
 }
 
+/* What was given up may yet take effect, as a dead client's. */
+static void deed_end(struct actor *actor, struct deed *deed)
+{
+	bool given_up = deed->result == -ETIMEDOUT;
+
+	deed->ended = given_up ? 0 : ++actor->run->events;
+	deed->outcome = given_up ? DEAD : deed->result == PTN_E_OUTCOME_UNKNOWN ? UNKNOWN : DONE;
+}
+
 static void act_together(struct actor *actor)
 {
 	for (unsigned i = 0; i < actor->count; i++) {
@@ -189,9 +198,7 @@ static void act_together(struct actor *actor)
 	else
 		write_together(actor);
 	for (unsigned i = 0; i < actor->count; i++) {
-		actor->deed[i].ended = ++actor->run->events;
-		actor->deed[i].outcome = actor->deed[i].result == PTN_E_OUTCOME_UNKNOWN ? UNKNOWN :
-											  DONE;
+		deed_end(actor, &actor->deed[i]);
 	}
 	actor->finished = true;
 }
@@ -210,8 +217,7 @@ static void actor_main(void *arg)
 		deed->began = ++actor->run->events;
 		deed->outcome = RUNNING;
 		deed->result = perform(actor, deed);
-		deed->ended = ++actor->run->events;
-		deed->outcome = deed->result == PTN_E_OUTCOME_UNKNOWN ? UNKNOWN : DONE;
+		deed_end(actor, deed);
 	}
 	actor->finished = true;
 }
