@@ -85,6 +85,7 @@ struct ptni_chunk {
 	struct ptni_space_user *user; /* NULL: orphan, or being put */
 	struct ptni_chunk_putting *putting;
 	uint64_t addr;
+	uint64_t grant; /* number of its latest */
 	uint64_t empty_tag; /* E when every block was seen to be free */
 	uint32_t pages;
 	uint16_t block_class;
@@ -97,7 +98,7 @@ struct ptni_chunk {
 /* A CHUNK_PUT whose invalidations are under way. */
 struct ptni_chunk_putting {
 	struct ptni_allocator *allocator;
-	struct ptni_node_lane *lane;
+	struct ptni_node_lane *lane; /* NULL: nobody asked, the grant was lost */
 	const struct ptni_message *message;
 	uint32_t pending;
 	int status;
@@ -150,6 +151,7 @@ struct ptni_memory_lease {
 	struct cds_list_head link;
 	struct ptni_node_memory *memory;
 	struct ptni_node_lease *lease;
+	uint64_t grant; /* its number */
 	bool first; /* made with the allocation */
 };
 
@@ -191,6 +193,7 @@ struct ptni_allocator {
 	struct ptni_chunk **chunk_at; /* by page of the region */
 	struct ptni_extent_set memory;
 	uint64_t memory_ids;
+	uint64_t grants; /* of chunks and memory so far */
 	uint32_t space_generation;
 	struct ptni_node_space *space[PTNI_SPACES_MAX]; /* by id % PTNI_SPACES_MAX */
 	uint32_t puttings; /* chunks whose windows are being invalidated */

@@ -13,6 +13,8 @@
  *   before CHUNK_PUT: likewise an orphan. While it is putting: the invalidation goes on and the
  *     pages are freed (or it is an orphan), once, here.
  *   while it adopts: an orphan again; nothing about the scan is kept.
+ * The NIC does not bind the window, so that the client is told or finds that its request has failed: the chunk
+ *   goes back as it came.
  */
 #include "alloc/service.h"
 
@@ -148,6 +150,8 @@ static void chunk_back(struct ptni_chunk *chunk, bool adopted)
 		ptni_chunk_free(chunk);
 }
 
+static void grant_lost(void *arg, uint64_t addr, uint64_t id);
+
 /* 0 granted, 1 refused and answered, < 0 refused. */
 static int chunk_grant(struct ptni_chunk *chunk, struct ptni_space_user *user,
 		       struct ptni_node_lane *lane, const struct ptni_message *message,
@@ -173,6 +177,9 @@ static int chunk_grant(struct ptni_chunk *chunk, struct ptni_space_user *user,
 	if (!ret) {
 		chunk->user = user;
 		chunk->fresh = !adopted;
+		chunk->grant = ++chunk->space->allocator->grants;
+		ptni_grant_watch(grant, grant_lost, chunk->space->allocator, chunk->addr,
+				 chunk->grant);
 		cds_list_del(&chunk->link);
 		cds_list_add(&chunk->link, &user->owned);
 	}
@@ -238,7 +245,8 @@ static void chunk_withdrawn(void *arg)
 	struct ptni_chunk_putting *putting = chunk->putting;
 	struct ptni_node_space *space = chunk->space;
 
-	ptni_session_charge(ptni_lane_session(putting->lane), -bytes_of(chunk));
+	if (putting->lane)
+		ptni_session_charge(ptni_lane_session(putting->lane), -bytes_of(chunk));
 	chunk->told = putting->told;
 	if (putting->left)
 		ptni_chunk_orphan(chunk);
@@ -291,6 +299,35 @@ static void put_begin(struct ptni_chunk *chunk, struct ptni_chunk_putting *putti
 	putting->allocator->puttings++;
 	cds_list_del(&chunk->link);
 	CDS_INIT_LIST_HEAD(&chunk->link);
+}
+
+/*
+ * Nobody waits for the answer, and the session may be gone before the windows are: it stops paying at once. A
+ * chunk that its user has given back since, or has got anew, is none of this grant's.
+ */
+static void grant_lost(void *arg, uint64_t addr, uint64_t id)
+{
+	struct ptni_allocator *allocator = arg;
+	struct ptni_chunk *chunk = ptni_chunk_at(allocator, addr);
+	struct ptni_chunk_putting *putting;
+	struct ptni_node_session *session;
+
+	if (!chunk || chunk->grant != id || !chunk->user || chunk->putting ||
+	    !chunk->user->chunks.lease)
+		return;
+	putting = calloc(1, sizeof(*putting));
+	if (!putting)
+		return; /* its user's until that one closes the space */
+	putting->allocator = allocator;
+	putting->left = !chunk->fresh;
+	putting->told = chunk->told;
+	putting->pending = 1;
+	session = chunk->user->session;
+	chunk->putting = putting;
+	put_begin(chunk, putting);
+	if (chunk->putting)
+		ptni_session_charge(session, -bytes_of(chunk));
+	putting_done(putting);
 }
 
 int ptni_chunk_put_handle(struct ptni_allocator *allocator, struct ptni_node_lane *lane,

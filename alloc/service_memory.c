@@ -14,6 +14,8 @@
  *   before ALLOC or ACQUIRE are answered: the lease runs out by itself.
  *   with a lease: likewise; what it kept goes when its session ends.
  *   before FREE is answered: it is freed all the same.
+ * The NIC does not bind the window, so that the client is told or finds that its request has failed: the lease is
+ *   closed, and with the first one the memory goes.
  */
 #include "alloc/service.h"
 
@@ -168,6 +170,18 @@ static int memory_make(struct ptni_allocator *allocator, struct ptni_node_sessio
 	return 0;
 }
 
+static void grant_lost(void *arg, uint64_t addr, uint64_t id)
+{
+	struct ptni_node_memory *memory = ptni_node_memory_find(arg, addr);
+	struct ptni_memory_lease *lease;
+
+	if (!memory)
+		return;
+	cds_list_for_each_entry(lease, &memory->leases, link)
+		if (lease->grant == id && lease->lease)
+			ptni_lease_close(lease->lease, PTNI_LEASE_REVOKED);
+}
+
 int ptni_node_memory_grant(struct ptni_node_memory *memory, struct ptni_node_lane *lane,
 			   const struct ptni_message *message, struct ptni_window_grant wanted,
 			   uint64_t term_ns, bool first)
@@ -199,6 +213,8 @@ int ptni_node_memory_grant(struct ptni_node_memory *memory, struct ptni_node_lan
 		ret = ptni_grant_window(grant, wanted.addr, wanted.len_bytes, wanted.access,
 					wanted.tag, &reply.window);
 	lease->first = first && !ret;
+	lease->grant = ++memory->allocator->grants;
+	ptni_grant_watch(grant, grant_lost, memory->allocator, memory->addr, lease->grant);
 	ptni_grant_reply(grant, ret, &reply, sizeof(reply));
 	if (ret)
 		ptni_lease_close(lease->lease, PTNI_LEASE_REVOKED);

@@ -9,7 +9,8 @@
  *
  * 1. The ticket is told when the last access of the last lease can no longer land; the claimer's window is
  *    bound after that, because nobody can claim without the ticket.
- * 2. One claim succeeds. A claim that fails leaves the offer as it was.
+ * 2. One claim succeeds. A claim that is refused leaves the offer as it was. One whose window the NIC then does
+ *    not bind has taken the memory, which is freed.
  * 3. Until then the memory is the giver's: its quota pays, its session's end frees it. The offer lives on a
  *    lease of the giver's session, so it ends in time whoever dies. Afterwards it is the claimer's as if
  *    allocated by it.

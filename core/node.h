@@ -115,5 +115,13 @@ int ptni_grant_begin(struct ptni_node_lane *lane, const struct ptni_message *req
 int ptni_grant_window(struct ptni_grant *grant, uint64_t addr, uint64_t len_bytes, uint32_t access,
 		      uint32_t tag, struct ptni_window_grant *place_in_reply);
 int ptni_grant_reply(struct ptni_grant *grant, int status, void *reply, size_t len_bytes);
+/*
+ * Before the reply: lost(arg, addr, id) runs, once at most, if the grant turns out not to be kept after a reply of
+ * status 0: a window could not be bound, or has gone before the client asked again. The client is told that its
+ * request has failed, if it hears at all, so what was granted with it is nobody's. Its windows are on their way
+ * out. May run within ptni_grant_reply, and long after what addr and id name has changed hands.
+ */
+void ptni_grant_watch(struct ptni_grant *grant, void (*lost)(void *arg, uint64_t addr, uint64_t id),
+		      void *arg, uint64_t addr, uint64_t id);
 
 #endif

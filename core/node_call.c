@@ -110,6 +110,8 @@ static void reply_cut(struct ptni_node_call *call, int status)
 
 void ptni_node_call_fail(struct ptni_node_call *call, int status)
 {
+	struct ptni_grant *grant = &call->grant;
+	void (*lost)(void *, uint64_t, uint64_t) = grant->lost;
 	struct ptni_node_window *window, *next;
 
 	/* Gone windows leave the list by themselves. */
@@ -117,6 +119,9 @@ void ptni_node_call_fail(struct ptni_node_call *call, int status)
 		ptni_node_window_withdraw(window);
 	if (call->answered)
 		reply_cut(call, status);
+	grant->lost = NULL;
+	if (lost)
+		lost(grant->lost_arg, grant->lost_addr, grant->lost_id);
 }
 
 /* The windows of the answer with their keys on this lane. */

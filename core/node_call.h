@@ -19,6 +19,9 @@ struct ptni_grant {
 	struct ptni_node_lease *lease;
 	struct ptni_window_grant *place[PTNI_GRANT_WINDOWS];
 	uint32_t count;
+	void (*lost)(void *arg, uint64_t addr, uint64_t id); /* NULL: nobody watches */
+	void *lost_arg;
+	uint64_t lost_addr, lost_id;
 };
 
 struct ptni_node_call {

@@ -103,17 +103,27 @@ static void places_note(struct ptni_grant *grant, const uint8_t *reply, size_t l
 	}
 }
 
+void ptni_grant_watch(struct ptni_grant *grant, void (*lost)(void *arg, uint64_t addr, uint64_t id),
+		      void *arg, uint64_t addr, uint64_t id)
+{
+	grant->lost = lost;
+	grant->lost_arg = arg;
+	grant->lost_addr = addr;
+	grant->lost_id = id;
+}
+
 int ptni_grant_reply(struct ptni_grant *grant, int status, void *reply, size_t len_bytes)
 {
 	struct ptni_node_call *call = grant->call;
 
 	call->granted = grant->count;
-	if (status)
+	if (status) {
+		grant->lost = NULL; /* the service knows */
 		ptni_node_call_fail(call, status);
-	else
+	} else {
 		places_note(grant, reply, len_bytes);
-	if (!status)
 		call->origin->node->info.grants++;
+	}
 	ptni_node_call_answer(call, status, reply, len_bytes);
 	return 0;
 }

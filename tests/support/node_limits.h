@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Limits that a test changes while the node runs; the node's headers and the client's do not meet. */
+/* What a test changes at a node that runs; the node's headers and those of others do not meet. */
 #ifndef TESTS_NODE_LIMITS_H
 #define TESTS_NODE_LIMITS_H
 
@@ -9,5 +9,7 @@ struct ptn_node;
 
 /* Windows of a session from now on; returns the limit before. */
 uint32_t node_windows_limit(struct ptn_node *node, uint32_t windows);
+/* Its NIC does not carry out the next BIND. */
+void node_bind_spoil(struct ptn_node *node);
 
 #endif
