@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The allocator alone: memory under a lease of its own, from allocation to its end. What is read must be what
- * this holder wrote, or zero before it wrote anything, whatever happened to whoever had that memory before.
+ * The allocator alone: memory under a lease of its own, from allocation to its end, or to a hand-over and on
+ * with who claims it. What is read must be what its holders wrote, or zero before they wrote anything, whatever
+ * happened to whoever had that memory before. No ticket is claimed twice.
  */
 #include "tests/sim/world_private.h"
-
-#include <patronus/memory.h>
 
 #include <stdio.h>
 
 enum {
-	LEN_MAX = 2048,
-	WORDS_MAX = LEN_MAX / 8,
 	STEPS_MAX = 6,
 };
 
@@ -20,7 +17,7 @@ struct holding {
 	struct ptn_memory *memory;
 	uint32_t words;
 	bool sure; /* nothing has failed: we know what is there */
-	uint64_t expected[WORDS_MAX], got[WORDS_MAX];
+	uint64_t expected[WORLD_LEASED_WORDS], got[WORLD_LEASED_WORDS];
 };
 
 static int step_read(struct holding *holding)
@@ -90,25 +87,109 @@ static bool told_of_its_end(int ret)
 	return ptn_error_scope(ret) == PTN_SCOPE_LEASE;
 }
 
+/* --- from hand to hand ------------------------------------------------------------------------------------------- */
+
+static struct world_offer *offer_free(struct world *world)
+{
+	for (unsigned i = 0; i < WORLD_OFFERS; i++)
+		if (!world->offer[i].open)
+			return &world->offer[i];
+	return NULL;
+}
+
+static struct world_offer *offer_open(struct world *world, struct ptni_rng *rng)
+{
+	unsigned first = (unsigned)ptni_rng_below(rng, WORLD_OFFERS);
+
+	for (unsigned i = 0; i < WORLD_OFFERS; i++)
+		if (world->offer[(first + i) % WORLD_OFFERS].open)
+			return &world->offer[(first + i) % WORLD_OFFERS];
+	return NULL;
+}
+
+/* 0: the memory is on offer, the handle gone. */
+static int give(struct holding *holding, uint64_t term_ns)
+{
+	struct world *world = holding->worker->life->world;
+	struct ptn_ticket ticket;
+	struct world_offer *offer;
+	int ret = ptn_memory_give(holding->memory, term_ns, &ticket);
+
+	offer = ret || world->tickets == WORLD_TICKETS ? NULL : offer_free(world);
+	if (offer) { /* else the ticket is lost, and the memory freed in time */
+		*offer = (struct world_offer){ .ticket = ticket,
+					       .number = world->tickets++,
+					       .open = true,
+					       .sure = holding->sure,
+					       .words = holding->words };
+		memcpy(offer->expected, holding->expected, sizeof(offer->expected));
+	}
+	return ret;
+}
+
+/* Several may try at a time, and die while they do: one of them succeeds at most. */
+static int claim(struct holding *holding, struct world_offer *offer, uint64_t term_ns)
+{
+	struct world *world = holding->worker->life->world;
+	struct ptn_ticket ticket = offer->ticket;
+	uint32_t number = offer->number;
+	int ret;
+
+	holding->words = offer->words;
+	holding->sure = offer->sure;
+	memcpy(holding->expected, offer->expected, sizeof(offer->expected));
+	ret = ptn_memory_claim(holding->worker->worker, &ticket, term_ns, &holding->memory);
+	if ((!ret || ret == -ENOENT) && offer->number == number)
+		offer->open = false;
+	if (ret)
+		return ret;
+	if (world->claimed[number])
+		world_fail(world, "ticket %u was claimed twice", number);
+	world->claimed[number] = true;
+	return step_read(holding);
+}
+
+static int alloc(struct holding *holding, uint64_t term_ns)
+{
+	struct world_worker *worker = holding->worker;
+	unsigned node = (unsigned)ptni_rng_below(&worker->rng, worker->life->world->config.nodes);
+
+	holding->sure = true;
+	holding->words = 1 + (uint32_t)ptni_rng_below(&worker->rng, WORLD_LEASED_WORDS);
+	return ptn_memory_alloc(worker->worker, node, holding->words * 8, term_ns,
+				&holding->memory);
+}
+
+static int end(struct holding *holding, uint64_t term_ns)
+{
+	uint64_t how = ptni_rng_below(&holding->worker->rng, 6);
+
+	if (how < 2 && !give(holding, term_ns))
+		return 0;
+	return how == 2 ? ptn_memory_release(holding->memory) : ptn_memory_free(holding->memory);
+}
+
 int world_memory(struct world_worker *worker)
 {
-	const struct world_config *config = &worker->life->world->config;
-	struct holding holding = { .worker = worker, .sure = true };
-	uint64_t term_ns = WORLD_MEMORY_TERM_MIN_NS + ptni_rng_below(&worker->rng, config->term_ns);
-	unsigned node = (unsigned)ptni_rng_below(&worker->rng, config->nodes);
+	struct world *world = worker->life->world;
+	struct holding holding = { .worker = worker };
+	uint64_t term_ns =
+		WORLD_MEMORY_TERM_MIN_NS + ptni_rng_below(&worker->rng, world->config.term_ns);
 	uint32_t steps = (uint32_t)ptni_rng_below(&worker->rng, STEPS_MAX + 1);
-	int ret, end;
+	struct world_offer *offer = offer_open(world, &worker->rng);
+	int ret, last;
 
-	holding.words = 1 + (uint32_t)ptni_rng_below(&worker->rng, WORDS_MAX);
-	ret = ptn_memory_alloc(worker->worker, node, holding.words * 8, term_ns, &holding.memory);
-	if (ret)
+	if (offer && ptni_rng_chance(&worker->rng, 2, 3))
+		ret = claim(&holding, offer, term_ns);
+	else
+		ret = alloc(&holding, term_ns);
+	if (!holding.memory)
 		return ret;
 	while (!ret && steps--) {
 		ret = step(&holding);
 		holding.sure &= !ret;
 	}
-	end = ptni_rng_chance(&worker->rng, 1, 4) ? ptn_memory_release(holding.memory) :
-						    ptn_memory_free(holding.memory);
+	last = end(&holding, term_ns);
 	ret = told_of_its_end(ret) ? 0 : ret;
-	return ret ? ret : told_of_its_end(end) ? 0 : end;
+	return ret ? ret : told_of_its_end(last) ? 0 : last;
 }

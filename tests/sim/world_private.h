@@ -8,6 +8,7 @@
 
 #include <patronus/client.h>
 #include <patronus/error.h>
+#include <patronus/memory.h>
 
 #include <errno.h>
 #include <stdarg.h>
@@ -74,6 +75,22 @@ enum world_phase {
 	WORLD_CLOSE
 };
 
+enum {
+	WORLD_LEASED_WORDS = 256, /* of leased memory, at most */
+	WORLD_OFFERS = 4, /* at a time */
+	WORLD_TICKETS = 1024, /* of which it is known who has claimed them */
+};
+
+/* Leased memory that somebody has given away (world_memory.c). */
+struct world_offer {
+	struct ptn_ticket ticket;
+	uint32_t number; /* of the ticket */
+	bool open; /* to be claimed */
+	bool sure; /* what is there is known */
+	uint32_t words;
+	uint64_t expected[WORLD_LEASED_WORDS];
+};
+
 struct world {
 	struct world_config config;
 	struct world_result *result;
@@ -85,6 +102,9 @@ struct world {
 	struct world_client client[WORLD_CLIENTS_MAX];
 	struct world_life *lives;
 	struct world_life *verifier;
+	struct world_offer offer[WORLD_OFFERS];
+	uint32_t tickets; /* given out */
+	bool claimed[WORLD_TICKETS];
 	uint32_t workers; /* numbered so far */
 	bool made; /* somebody has opened the table */
 	bool broken_off; /* a node died, or no table could be made: only nobody may hang */
