@@ -3,6 +3,8 @@
  * The crash sweep: a client does one kind of operation and is killed behind its first verb, behind its second, ...
  * behind its last; with everything that it had posted still carried out, with nothing of it, and cut off
  * anywhere. Another client works on the same keys meanwhile and afterwards; then the world is judged as any other.
+ *
+ * "adopting": a third client has died before them, and both go on with the memory that it left.
  */
 #include "tests/sim/modes.h"
 #include "tests/sim/oracle.h"
@@ -16,6 +18,8 @@ enum {
 	DEATHS = 3,
 	ROUNDS_ALL = 8,
 	POINTS_MAX = 4096, /* verbs of one scenario, before which it must have ended */
+	HEIR_BYTES = 4000, /* a chunk has few of them */
+	HEIR_VERBS = 60, /* of who dies first */
 };
 
 struct scenario {
@@ -23,22 +27,25 @@ struct scenario {
 	enum world_act act;
 	uint32_t preset, keys, first; /* key of the first act; then one further each */
 	bool stay; /* on the same key */
+	uint32_t heir_bytes; /* a third client dies first; values of so many bytes */
 };
 
 static const struct scenario scenarios[] = {
-	{ "get", WORLD_GET, 16, 16, 0, false },
-	{ "get, absent", WORLD_GET, 8, 24, 8, false },
-	{ "put, present", WORLD_PUT, 16, 16, 0, false },
-	{ "put, one key", WORLD_PUT, 4, 4, 0, true },
-	{ "put, absent", WORLD_PUT, 4, 20, 4, false },
-	{ "insert", WORLD_INSERT, 4, 20, 4, false },
-	{ "insert, present", WORLD_INSERT, 16, 16, 0, false },
-	{ "insert, growing", WORLD_INSERT, 36, 64, 36, false },
-	{ "insert, growing twice", WORLD_INSERT, 80, 128, 80, false },
-	{ "update", WORLD_UPDATE, 16, 16, 0, false },
-	{ "delete", WORLD_DELETE, 16, 16, 0, false },
-	{ "multi-get", WORLD_MULTI_GET, 16, 24, 0, false },
-	{ "walk", WORLD_WALK, 48, 64, 0, false },
+	{ "get", WORLD_GET, 16, 16, 0, false, 0 },
+	{ "get, absent", WORLD_GET, 8, 24, 8, false, 0 },
+	{ "put, present", WORLD_PUT, 16, 16, 0, false, 0 },
+	{ "put, one key", WORLD_PUT, 4, 4, 0, true, 0 },
+	{ "put, absent", WORLD_PUT, 4, 20, 4, false, 0 },
+	{ "insert", WORLD_INSERT, 4, 20, 4, false, 0 },
+	{ "insert, present", WORLD_INSERT, 16, 16, 0, false, 0 },
+	{ "insert, growing", WORLD_INSERT, 36, 64, 36, false, 0 },
+	{ "insert, growing twice", WORLD_INSERT, 80, 128, 80, false, 0 },
+	{ "update", WORLD_UPDATE, 16, 16, 0, false, 0 },
+	{ "delete", WORLD_DELETE, 16, 16, 0, false, 0 },
+	{ "multi-get", WORLD_MULTI_GET, 16, 24, 0, false, 0 },
+	{ "walk", WORLD_WALK, 48, 64, 0, false, 0 },
+	{ "leased memory", WORLD_MEMORY, 4, 16, 0, false, 0 },
+	{ "adopting", WORLD_PUT, 4, 48, 4, false, HEIR_BYTES },
 };
 
 enum {
@@ -46,7 +53,7 @@ enum {
 };
 
 struct plan {
-	struct world_step dies[SCENARIOS][STEPS], lives[SCENARIOS][STEPS];
+	struct world_step dies[SCENARIOS][STEPS], lives[SCENARIOS][STEPS], before[STEPS];
 	uint64_t verbs[ROUNDS_ALL][SCENARIOS];
 	uint32_t rounds;
 };
@@ -70,7 +77,18 @@ static void scripts_write(struct plan *plan)
 			plan->dies[s][i] = (struct world_step){ own->act, key };
 			key = (own->first + (own->stay ? 0 : i / 2)) % own->keys;
 			plan->lives[s][i] = (struct world_step){ other[i % 7], key };
+			if (own->act == WORLD_MEMORY && i % 2)
+				plan->lives[s][i].act = WORLD_MEMORY;
+			if (own->heir_bytes && !i)
+				plan->dies[s][i].act = plan->lives[s][i].act = WORLD_REST;
+			if (own->heir_bytes)
+				plan->before[i] = (struct world_step){ WORLD_PUT, STEPS + i };
 		}
+}
+
+static void death_add(struct world_config *config, const struct world_blow *blow)
+{
+	config->blow[config->blows++] = *blow;
 }
 
 static void config_of(struct plan *plan, const struct point *point, struct world_config *config)
@@ -92,13 +110,17 @@ static void config_of(struct plan *plan, const struct point *point, struct world
 	config->sim.faults.jitter_ns = point->round ? 500 : 0;
 	config->sim.faults.ghost_ns = 20000;
 	config->sim.faults.overtake_one_in = point->round > 1 ? 4 : 0;
-	if (point->verb) {
-		config->blows = 1;
-		config->blow[0] = (struct world_blow){ .client = 0,
-						       .verb = point->verb,
-						       .silent = point->verb % 2,
-						       .how = (enum ptni_sim_death)point->death };
+	if (own->heir_bytes) {
+		config->clients = 3;
+		config->value_fixed = own->heir_bytes;
+		config->script[2] = plan->before;
+		death_add(config, &(struct world_blow){ .client = 2, .verb = HEIR_VERBS });
 	}
+	if (point->verb)
+		death_add(config, &(struct world_blow){ .client = 0,
+							.verb = point->verb,
+							.silent = point->verb % 2,
+							.how = (enum ptni_sim_death)point->death });
 	oracle_attach(config);
 }
 

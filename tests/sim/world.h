@@ -43,7 +43,8 @@ enum world_act {
 	WORLD_MULTI_GET,
 	WORLD_WALK,
 	WORLD_MEMORY, /* not the table: leased memory, all its life */
-	WORLD_ACTS
+	WORLD_ACTS,
+	WORLD_REST = WORLD_ACTS /* in scripts only: nothing, until who is dead has been fenced */
 };
 
 /* One action of a script, for who wants to say exactly what a client does. */

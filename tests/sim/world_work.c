@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 enum {
+	REST_TERMS = 4,
 	NAME_MAX = WORLD_NAME_MAX,
 	MULTI = 4,
 	WALK_STEP = 8,
@@ -317,7 +318,9 @@ void world_work(struct world_worker *worker)
 		const struct world_step *script = config->script[life->client_number];
 		uint32_t number = config->ops - (*left)--;
 
-		if (script && worker == life->worker)
+		if (script && script[number].act == WORLD_REST)
+			ptni_sim_sleep(REST_TERMS * config->term_ns);
+		else if (script && worker == life->worker)
 			alive = act(worker, script[number].act, script[number].key);
 		else if (!script)
 			alive = act(worker, act_draw(worker), key_draw(worker));
