@@ -10,6 +10,23 @@ static const struct nic_difference differences[] = {
 	{ "no_recv_waits", NIC_SOFT, NIC_PINNED,
 	  "the SEND is tried again when its own side polls one of its completion queues",
 	  "the software NIC has no thread of its own" },
+	{ "armed_queue_wakes", NIC_SIM, NIC_PINNED, "cq_arm says 1, there is no descriptor (-1)",
+	  "tasks wait in virtual time, which poll(2) does not know; the simulator wakes them" },
+	{ "unarmed_queue_is_silent", NIC_SIM, NIC_SKIPPED, "there is no descriptor",
+	  "see armed_queue_wakes" },
+	{ "arming_loses_nothing", NIC_SIM, NIC_SKIPPED, "there is no descriptor",
+	  "see armed_queue_wakes" },
+	{ "receive_and_error_wake", NIC_SIM, NIC_SKIPPED, "there is no descriptor",
+	  "see armed_queue_wakes" },
+	{ "nothing_there", NIC_SIM, NIC_PINNED, "a channel has no descriptor (-1)",
+	  "see armed_queue_wakes" },
+	{ "outside_the_window", NIC_SIM, NIC_PINNED,
+	  "what moves in slices is checked slice by slice: those inside of the window have moved "
+	  "before the first outside is refused",
+	  "a card may check packet by packet, and the library must not rely on more" },
+	{ "revoked_through_its_own_queue_pair", NIC_SIM, NIC_PINNED,
+	  "a LOCAL_INV that took effect may complete as flushed",
+	  "its completion comes later, and the denied peer may have broken the queue pair by then" },
 	{ "overrun_is_an_error", NIC_RXE, NIC_PINNED,
 	  "completions are lost, an asynchronous event is raised, the queue pair stays in RTS",
 	  "rxe drops a completion that finds the queue full" },
@@ -126,6 +143,7 @@ static const struct {
 	{ NIC_RXE_STOCK, "rxe-stock" },
 	{ NIC_RXE_PATCHED, "rxe-patched" },
 	{ NIC_HARDWARE, "hardware" },
+	{ NIC_SIM, "sim" },
 };
 
 enum {
@@ -135,7 +153,7 @@ enum {
 int nic_variant_choose(const char *backend)
 {
 	if (strcmp(backend, "verbs")) {
-		variant_now = NIC_SOFT;
+		variant_now = strcmp(backend, "sim") ? NIC_SOFT : NIC_SIM;
 		return 0;
 	}
 	const char *name = getenv("PTN_NIC_VARIANT");

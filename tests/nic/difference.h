@@ -14,6 +14,7 @@ enum nic_variant {
 	NIC_RXE_STOCK = 1 << 1, /* rdma_rxe as Debian 12 ships it */
 	NIC_RXE_PATCHED = 1 << 2, /* the same with tests/vm/rxe-windows.patch */
 	NIC_HARDWARE = 1 << 3, /* a real card; nothing is known against it */
+	NIC_SIM = 1 << 4, /* core/fabric/sim: the software NIC under virtual time */
 	NIC_RXE = NIC_RXE_STOCK | NIC_RXE_PATCHED,
 };
 

@@ -2,6 +2,7 @@
 /*
  * nic_suite [ADDRESS [GROUP...]]        run the suite on the card behind ADDRESS (or the environment
  *                                       variable PTN_NIC_ADDRESS; default inproc:conformance)
+ *                                       "sim:SEED" is a simulated card, in virtual time
  * nic_suite --differences               print the tables of difference.c in Markdown
  * nic_suite --check-document FILE       compare them with FILE
  * nic_suite --peer ADDRESS ROLE         the other process of the tests in test_peer.c
@@ -24,7 +25,7 @@ enum {
 static bool wanted(const char *name, int argc, char **argv)
 {
 	/* Such an address has no other process to kill. */
-	if (!strcmp(name, "peer") && !strncmp(nic_address(), "inproc:", 7))
+	if (!strcmp(name, "peer") && (!strncmp(nic_address(), "inproc:", 7) || nic_is_sim()))
 		return false;
 	for (int i = 2; i < argc; i++)
 		if (!strcmp(argv[i], name))
@@ -75,28 +76,49 @@ static int document_check(const char *document)
 	return wrong;
 }
 
-int main(int argc, char **argv)
+struct arguments {
+	int argc;
+	char **argv;
+	const char *address;
+};
+
+static int suite_run(void *arg)
 {
-	const char *address = argc > 1 ? argv[1] : getenv("PTN_NIC_ADDRESS");
-	if (!address)
-		address = "inproc:conformance";
-	if (!strcmp(address, "--differences")) {
-		nic_differences_print();
-		return 0;
-	}
-	if (argc == 3 && !strcmp(address, "--check-document"))
-		return document_check(argv[2]);
-	if (argc == 4 && !strcmp(address, "--peer"))
-		return nic_peer_main(argv[2], argv[3]);
-	int ret = nic_open(address);
+	const struct arguments *args = arg;
+	int ret = nic_open(args->address);
 	if (ret) {
-		fprintf(stderr, "%s: cannot open: %s\n", address, strerror(-ret));
+		fprintf(stderr, "%s: cannot open: %s\n", args->address, strerror(-ret));
 		nic_close();
 		return 1;
 	}
-	int failed = groups_run(argc, argv);
-	if (argc <= 2 && nic_differences_unused())
+	int failed = groups_run(args->argc, args->argv);
+	if (args->argc <= 2 && nic_differences_unused())
 		failed = 1;
 	nic_close();
 	return failed;
+}
+
+/* In virtual time. */
+static int suite_simulate(struct arguments *args)
+{
+	int ret = nic_sim_run(args->address, suite_run, args);
+	if (ret < 0)
+		fprintf(stderr, "%s: the simulation: %s\n", args->address, strerror(-ret));
+	return ret != 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments args = { argc, argv, argc > 1 ? argv[1] : getenv("PTN_NIC_ADDRESS") };
+	if (!args.address)
+		args.address = "inproc:conformance";
+	if (!strcmp(args.address, "--differences")) {
+		nic_differences_print();
+		return 0;
+	}
+	if (argc == 3 && !strcmp(args.address, "--check-document"))
+		return document_check(argv[2]);
+	if (argc == 4 && !strcmp(args.address, "--peer"))
+		return nic_peer_main(argv[2], argv[3]);
+	return strncmp(args.address, "sim:", 4) ? suite_run(&args) : suite_simulate(&args);
 }

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/nic/nic.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
 	SLOW_MS = 1000
@@ -17,13 +15,6 @@ static struct {
 	struct ptni_listener *listener;
 	struct ptni_channel *channels[2]; /* stay open: a backend may tie the two fabrics to them */
 } suite;
-
-uint64_t nic_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 const char *nic_address(void)
 {
@@ -52,7 +43,7 @@ static int introduce(void)
 	uint64_t deadline = nic_now_ns() + NIC_DEADLINE_MS * 1000000ull;
 	do {
 		ret = ops->accept(suite.listener, &suite.channels[1]);
-		sched_yield();
+		nic_pause();
 	} while (ret == -EAGAIN && nic_now_ns() < deadline);
 	return ret;
 }
@@ -60,7 +51,7 @@ static int introduce(void)
 int nic_open(const char *address)
 {
 	suite.address = address;
-	int ret = ptni_fabric_open(address, NULL, &suite.node);
+	int ret = nic_node_open(address, &suite.node);
 	if (!ret)
 		ret = ptni_fabric_open(address, NULL, &suite.client);
 	if (!ret)

@@ -90,6 +90,21 @@ struct ptni_listener *nic_listener(void);
 int nic_setup(void **state);
 int nic_teardown(void **state);
 
+/* The simulated card (sim.c), sim:SEED: program(arg), with all of the suite, in virtual time. Returns what it did. */
+bool nic_is_sim(void);
+int nic_sim_run(const char *address, int (*program)(void *arg), void *arg);
+/* The node's fabric: of a process of its own, if there are such. */
+int nic_node_open(const char *address, struct ptni_fabric **fabric_out);
+/* Let others run, and time pass: in every loop that waits. */
+void nic_pause(void);
+/* True if the descriptor is readable within that time. On a simulated card, which has no descriptors: after it. */
+bool nic_readable(int fd, int timeout_ms);
+
+/* A thread of the client's. */
+struct nic_thread;
+struct nic_thread *nic_thread_start(void *(*fn)(void *arg), void *arg);
+void nic_thread_join(struct nic_thread *thread);
+
 /* Every test starts with it; skips the test where a row of the table says so. */
 struct nic *nic_begin(void **state, const char *test);
 /* True where a row says that this device behaves otherwise and the test pins that. */

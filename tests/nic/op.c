@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/nic/nic.h"
 
-#include <sched.h>
-
 uint64_t nic_at(const struct nic_side *side, size_t offset)
 {
 	return (uint64_t)(uintptr_t)side->memory + offset;
@@ -152,7 +150,7 @@ bool nic_try_wait(struct ibv_cq *cq, unsigned deadline_ms, struct ibv_wc *wc_out
 			return got > 0;
 		if (nic_now_ns() > deadline)
 			return false;
-		sched_yield();
+		nic_pause();
 	}
 }
 
@@ -216,6 +214,6 @@ void nic_state_becomes(struct nic *nic, struct ibv_qp *qp, enum ibv_qp_state sta
 {
 	uint64_t deadline = nic_now_ns() + NIC_DEADLINE_MS * 1000000ull;
 	while (nic_state(nic, qp) != state && nic_now_ns() < deadline)
-		sched_yield();
+		nic_pause();
 	assert_int_equal(nic_state(nic, qp), state);
 }

@@ -2,8 +2,6 @@
 /* CAS and FAA: values, alignment, and atomicity among queue pairs and threads. */
 #include "tests/nic/groups.h"
 
-#include <pthread.h>
-
 enum {
 	OLD = 512 /* offset in client memory of the value brought back */
 };
@@ -169,16 +167,16 @@ static void atomic_among_threads(void **state)
 {
 	struct nic *nic = nic_begin(state, __func__);
 	struct adder adders[THREADS];
-	pthread_t threads[THREADS];
+	struct nic_thread *threads[THREADS];
 	for (size_t i = 0; i < THREADS; i++) {
 		struct nic_link_spec spec = nic_link_usual(nic);
 		spec.client_cq = nic_cq_open(nic, &nic->client, 16);
 		adders[i] = (struct adder){ nic, nic_link_open(nic, &spec), 1024 + 64 * i, 0 };
 	}
 	for (size_t i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, adder_main, &adders[i]), 0);
+		threads[i] = nic_thread_start(adder_main, &adders[i]);
 	for (size_t i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
+		nic_thread_join(threads[i]);
 	for (size_t i = 0; i < THREADS; i++)
 		assert_int_equal(adders[i].failed, 0);
 	assert_int_equal(nic_load(nic->node.memory), THREADS * ADDITIONS);

@@ -2,8 +2,6 @@
 /* Completion queues: polling several, overrun, and waking a sleeper. */
 #include "tests/nic/groups.h"
 
-#include <poll.h>
-
 static struct nic_op faa_one(struct nic *nic)
 {
 	return nic_faa(nic, 0, nic_at(&nic->node, 0), 1, nic->node.mr->rkey);
@@ -19,8 +17,7 @@ static struct nic_link link_with_cq(struct nic *nic, struct ibv_cq *cq, uint32_t
 
 static int wake_wait(struct nic *nic, struct ibv_cq *cq, int timeout_ms)
 {
-	struct pollfd fd = { .fd = nic->client.fabric->ops->cq_fd(cq), .events = POLLIN };
-	return poll(&fd, 1, timeout_ms);
+	return nic_readable(nic->client.fabric->ops->cq_fd(cq), timeout_ms);
 }
 
 /* Rule: ibv_poll_cq gives up to as many completions as asked for, and 0 of an empty queue. */
@@ -108,6 +105,11 @@ static void armed_queue_wakes(void **state)
 	struct nic *nic = nic_begin(state, __func__);
 	const struct ptni_fabric_ops *ops = nic->client.fabric->ops;
 	struct nic_op op = nic_signalled(faa_one(nic), 1);
+	if (nic_differs(__func__)) {
+		assert_int_equal(ops->cq_arm(nic->client.cq), 1);
+		assert_int_equal(ops->cq_fd(nic->client.cq), -1);
+		return;
+	}
 	for (int i = 0; i < 10; i++) {
 		assert_int_equal(ops->cq_arm(nic->client.cq), 0);
 		assert_int_equal(wake_wait(nic, nic->client.cq, 0), 0);

@@ -13,12 +13,25 @@ static void guard_set(struct nic *nic)
 	memset(nic->node.memory, GUARD, START + 2 * LEN);
 }
 
+static bool guarded(const struct nic *nic, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++)
+		if (nic->node.memory[i] != GUARD)
+			return false;
+	return true;
+}
+
 static void guard_check(const struct nic *nic, bool kept)
 {
-	bool same = true;
-	for (size_t i = 0; i < START + 2 * LEN; i++)
-		same = same && nic->node.memory[i] == GUARD;
-	assert_int_equal(same, kept);
+	assert_int_equal(guarded(nic, 0, START + 2 * LEN), kept);
+}
+
+/* What a simulated card checks is slices: those inside of the window have moved before one is refused. */
+static void guard_check_slices(const struct nic *nic, int64_t offset, uint32_t len)
+{
+	assert_true(guarded(nic, 0, START));
+	assert_true(guarded(nic, START + LEN, START + 2 * LEN));
+	assert_int_equal(guarded(nic, START, START + LEN), offset != 0 || len <= LEN);
 }
 
 /*
@@ -73,12 +86,16 @@ static void outside_the_window(void **state)
 	} cases[] = { { -1, 1 },       { LEN, 1 },       { -4, 8 },       { LEN - 7, 8 },
 		      { -1, LEN + 1 }, { 0, LEN + 1 },   { -1, LEN + 2 }, { LEN + 64, 8 },
 		      { -START, 8 },   { 4 * LEN, 4096 } };
-	bool open = nic_differs(__func__);
+	bool slices = nic_differs(__func__) && nic_is_sim();
+	bool open = nic_differs(__func__) && !slices;
 	memset(nic->client.memory, 0xa5, 2 * LEN);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		guard_set(nic);
 		access_at(nic, nic_write(nic, 0, 0, cases[i].len, 0), cases[i].offset, open);
-		guard_check(nic, !open || cases[i].offset >= 4 * LEN);
+		if (slices)
+			guard_check_slices(nic, cases[i].offset, cases[i].len);
+		else
+			guard_check(nic, !open || cases[i].offset >= 4 * LEN);
 		access_at(nic, nic_read(nic, 2 * LEN, 0, cases[i].len, 0), cases[i].offset, open);
 	}
 	guard_set(nic);

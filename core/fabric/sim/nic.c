@@ -59,6 +59,8 @@ static int memory_alloc(struct ptni_fabric *fabric, size_t len, void **addr_out)
 	ptni_sim_enter(nic->process);
 	if (!len)
 		return -EINVAL;
+	if (len > nic->soft->memory_max)
+		return -ENOMEM;
 	len = (len + SOFT_PAGE - 1) & ~(size_t)(SOFT_PAGE - 1);
 	ret = ptni_soft_pool_take(&nic->soft->memory_pool, len, SOFT_PAGE, &offset);
 	if (!ret)
@@ -450,15 +452,26 @@ static void nic_free(struct sim_object *object)
 	free(object);
 }
 
-int ptni_sim_nic_open(struct ptni_sim_process *process, struct ptni_fabric **fabric_out)
+static uint64_t memory_max(const struct ptni_sim *sim, const struct ptni_fabric_options *options)
+{
+	uint64_t bytes = sim->config.limits.memory_bytes;
+
+	if (!bytes)
+		bytes = MEMORY_BYTES;
+	if (options && options->memory_max_bytes && options->memory_max_bytes < bytes)
+		bytes = options->memory_max_bytes;
+	return bytes;
+}
+
+static int nic_open(struct ptni_sim_process *process, const struct ptni_fabric_options *options,
+		    struct ptni_fabric **fabric_out)
 {
 	struct ptni_sim *sim = process->sim;
-	uint64_t memory_bytes = sim->config.limits.memory_bytes;
 	struct soft_place place = {
 		.base = (void *)(uintptr_t)(NIC_BASE + NIC_STRIDE * sim->nics),
 		.nic_id = sim->nics + 1,
 		.ring_bytes = RING_BYTES,
-		.memory_bytes = memory_bytes ? memory_bytes : MEMORY_BYTES,
+		.memory_bytes = memory_max(sim, options),
 		.clock = &process->clock.clock,
 	};
 	struct sim_nic *nic = calloc(1, sizeof(*nic));
@@ -485,12 +498,17 @@ int ptni_sim_nic_open(struct ptni_sim_process *process, struct ptni_fabric **fab
 	return 0;
 }
 
+int ptni_sim_nic_open(struct ptni_sim_process *process, struct ptni_fabric **fabric_out)
+{
+	return nic_open(process, NULL, fabric_out);
+}
+
 int ptni_sim_fabric_open(const char *address, const struct ptni_fabric_options *options,
 			 struct ptni_fabric **fabric_out)
 {
 	struct ptni_sim_process *process = ptni_sim_process_current();
 
-	return process ? ptni_sim_nic_open(process, fabric_out) : -ENODEV;
+	return process ? nic_open(process, options, fabric_out) : -ENODEV;
 }
 
 /* What dead processes left: queue pairs with what they hold, then the NICs. */

@@ -180,7 +180,7 @@ static void deliver(struct sim_qp *qp)
 	if (wr->opcode == IBV_WR_LOCAL_INV)
 		ptni_sim_tell_wr(qp, PTNI_SIM_INVALIDATE_END, index, wr, request->verdict);
 	ptni_soft_send_finish(soft, request->verdict, request->len);
-	if (request->verdict)
+	if (request->verdict || soft->state != IBV_QPS_RTS) /* or the completion queue ran over */
 		ptni_sim_qp_cut(qp, PTNI_SIM_QP_ERROR, true);
 }
 
