@@ -193,18 +193,31 @@ static int piece_live(struct ptni_hash_op *op, uint64_t entry)
 static int block_live(struct ptni_hash_op *op, const struct ptni_hash_home *home, uint64_t offset,
 		      const uint64_t *prefix, size_t prefix_len_bytes)
 {
+	bool made = atomic_load_explicit(&home->hash->made, memory_order_acquire);
 	uint64_t ident = prefix[PTNI_SUB_IDENT];
 	uint32_t suffix = ptni_header_suffix(ident);
 	unsigned depth = ptni_header_depth(ident);
+	int ret;
 
 	if (prefix[0] == PTNI_PIECE_MAGIC)
 		return piece_live(op, ptni_entry_word(0, home->node, offset));
+	if (!made) {
+		ret = ptni_hash_is_made(op);
+		if (ret) /* ask again when we know its directory */
+			return ret < 0 ? ret : -EAGAIN;
+	}
 	if (prefix[0] == PTNI_SUBTABLE_MAGIC) {
 		if (prefix_len_bytes < 16 || depth > PTNI_DEPTH_MAX ||
 		    suffix & ~ptni_suffix_mask(depth))
 			return 0;
+		if (!made)
+			return ptni_hash_first_live(op, home->node,
+						    home->hash->base[home->node] + offset, depth,
+						    suffix);
 		return subtable_live(op, ptni_entry_word(depth, home->node, offset), suffix);
 	}
+	if (!made) /* no record is there before the table is */
+		return 0;
 	if (!ptni_block_key_len(prefix) || ptni_block_key_len(prefix) > PTN_KEY_MAX ||
 	    PTNI_BLOCK_HEAD_BYTES + ptni_block_key_len(prefix) > prefix_len_bytes)
 		return 0;

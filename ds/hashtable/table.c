@@ -59,111 +59,6 @@ static void worker_close(struct ptni_hash_worker *state)
 	free(state);
 }
 
-/* --- the first subtables ------------------------------------------------------------------------- */
-
-static void image(unsigned depth, uint32_t suffix, uint64_t *words, uint32_t first, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t index = first + i;
-
-		words[i] = 0;
-		if (index == PTNI_SUB_MAGIC)
-			words[i] = PTNI_SUBTABLE_MAGIC;
-		else if (index == PTNI_SUB_IDENT ||
-			 (index >= PTNI_SUB_HEAD_WORDS && !ptni_word_is_slot(index)))
-			words[i] = ptni_header_word(depth, suffix);
-	}
-}
-
-static int subtable_write(struct ptni_hash_op *op, const struct ptni_block *block, unsigned node,
-			  unsigned depth, uint32_t suffix)
-{
-	const uint32_t step = PTNI_STAGE_BYTES / 8;
-	uint32_t words = ptni_subtable_words(op->hash->groups);
-	int ret = ptni_hash_stage(op);
-
-	for (uint32_t first = 0; first < words && !ret; first += step) {
-		uint32_t count = words - first < step ? words - first : step;
-
-		image(depth, suffix, (uint64_t *)(void *)op->stage, first, count);
-		ptni_batch_init(&op->batch, &op->op, node);
-		ptni_batch_write(&op->batch, block->window, block->addr + 8 * (uint64_t)first,
-				 op->stage, count * 8);
-		ret = ptni_batch_run(&op->batch);
-	}
-	return ret;
-}
-
-/* Subtable number `suffix` of 1 << depth; whoever is first makes it. */
-static int subtable_make(struct ptni_hash_op *op, unsigned depth, uint32_t suffix)
-{
-	struct ptn_hash *hash = op->hash;
-	unsigned node = suffix % hash->node_count;
-	struct ptni_block block;
-	uint64_t place, entry, now;
-	int ret = ptni_directory_slot(op, suffix, true, &place);
-
-	if (!ret)
-		ret = ptni_block_alloc(&op->op, hash->space[node], hash->subtable_bytes, &block);
-	if (ret)
-		return ret;
-	ret = subtable_write(op, &block, node, depth, suffix);
-	if (ret) {
-		ptni_hash_give_back(op, hash->space[node], &block, ret);
-		return ret;
-	}
-	entry = ptni_entry_word(depth, node, block.addr - hash->base[node]);
-	ret = ptni_hash_set_once(op, 0, place, entry, &now);
-	if (ret)
-		ptni_block_lose(&op->op, hash->space[node], &block);
-	else if (now != entry)
-		ptni_block_cancel(&op->op, hash->space[node], &block);
-	return ret;
-}
-
-static int read_format(struct ptni_hash_op *op, uint64_t *format_out)
-{
-	int ret;
-
-	ptni_batch_init(&op->batch, &op->op, 0);
-	ret = ptni_hash_read(op, op->hash->root, &op->nic->word[0], 8);
-	if (!ret)
-		ret = ptni_batch_run(&op->batch);
-	*format_out = op->nic->word[0];
-	return ret;
-}
-
-/*
- * Until the format word is set the table is being made, by anyone who opens it; every step may be
- * done by several. Each subtable is an operation of its own, so that many do not outlast a deadline.
- */
-static int make(struct ptn_worker *worker, struct ptn_hash *hash, uint32_t subtables)
-{
-	unsigned depth = (unsigned)__builtin_ctz(subtables);
-	struct ptni_hash_op op;
-	uint64_t format;
-	int ret = 0;
-
-	for (uint32_t i = 0; i <= subtables && !ret; i++) {
-		ret = ptni_hash_op_begin(&op, worker, hash, NULL, 0);
-		if (ret)
-			return ret;
-		ret = read_format(&op, &format);
-		if (!ret && format == PTNI_ROOT_FORMAT)
-			i = subtables; /* done by others */
-		else if (!ret && i < subtables)
-			ret = subtable_make(&op, depth, i);
-		else if (!ret)
-			ret = ptni_hash_set_once(&op, 0, hash->root, PTNI_ROOT_FORMAT, &format);
-		if (!ret && i == subtables) {
-			ret = ptni_directory_refresh(&op);
-			ret = ret < 0 ? ret : 0;
-		}
-		ptni_hash_op_end(&op);
-	}
-	return ret;
-}
-
 /* --- open ---------------------------------------------------------------------------------------- */
 
 static int check_name(struct ptn_worker *worker, const char *name)
@@ -288,6 +183,7 @@ static void set_params(struct ptn_hash *hash, const struct ptni_space_params *pa
 {
 	hash->seed = params->word[PARAM_SEED];
 	hash->groups = (uint32_t)params->word[PARAM_GROUPS];
+	hash->first_depth = (unsigned)__builtin_ctzll(params->word[PARAM_SUBTABLES]);
 	hash->subtable_bytes = 8 * ptni_subtable_words(hash->groups);
 	hash->subtable_class = ptni_block_class(hash->subtable_bytes);
 	hash->root = ptni_space_root(hash->space[0]);
@@ -313,11 +209,11 @@ static int open_table(struct ptn_worker *worker, const char *name,
 	if (ret)
 		return ret;
 	hash->hooked = true;
-	ret = make(worker, hash, (uint32_t)params.word[PARAM_SUBTABLES]);
-	for (unsigned i = 0; i < hash->node_count && !ret; i++) {
+	for (unsigned i = 0; i < hash->node_count; i++)
 		ptni_space_set_live(hash->space[i], ptni_hash_live, &hash->home[i]);
+	ret = ptni_hash_make(worker, hash);
+	for (unsigned i = 0; i < hash->node_count && !ret; i++)
 		ptni_space_set_move(hash->space[i], ptni_hash_move);
-	}
 	return ret;
 }
 
@@ -360,8 +256,11 @@ void ptn_hash_close(struct ptn_hash *hash)
 	if (hash->hooked)
 		ptni_client_hook_remove(hash->client, ptni_directory_hook, hash);
 	for (unsigned i = 0; i < hash->node_count; i++)
-		if (hash->space[i])
+		if (hash->space[i]) { /* which may live on, and be opened again */
+			ptni_space_set_live(hash->space[i], NULL, NULL);
+			ptni_space_set_move(hash->space[i], NULL);
 			ptni_space_close(hash->space[i]);
+		}
 	for (unsigned i = 0; i < PTNI_WORKERS_MAX; i++)
 		worker_close(atomic_load_explicit(&hash->worker[i], memory_order_acquire));
 	ptni_directory_close(&hash->directory);

@@ -100,7 +100,7 @@
  *      node n only can still do harm on node 0 by its knowledge of n (R6): what it may put there are entries of
  *      children, which never change, over an entry of their parent, which never comes back (an index's
  *      entries only get deeper), and entries of first subtables, over 0, which no entry is any more once
- *      the table is made; and before, nobody adopts a chunk of it (ptni_space_set_live comes last).
+ *      the table is made; and before, what it might enter is entered by whoever adopts it (make.c).
  */
 #ifndef PTNI_HASH_TABLE_H
 #define PTNI_HASH_TABLE_H
@@ -152,7 +152,9 @@ struct ptn_hash {
 	uint64_t cache_entries;
 	uint64_t root; /* address, on node 0 */
 	struct ptni_directory directory;
+	unsigned first_depth; /* it was made with so many subtables, as a power of two */
 	bool hooked;
+	_Atomic bool made; /* this client has seen its format and its directory */
 	_Atomic(struct ptni_hash_worker *) worker[PTNI_WORKERS_MAX];
 	struct ptni_space *space[PTNI_NODES_MAX];
 	struct ptni_hash_home home[PTNI_NODES_MAX];
@@ -324,6 +326,15 @@ void ptni_split_scratch_close(struct ptni_split_scratch *scratch);
 int ptni_hash_read_subtable(struct ptni_hash_op *op, uint64_t *words);
 /* READ up to len_bytes of remote memory into ordinary memory, through the stage. */
 int ptni_hash_copy(struct ptni_hash_op *op, uint64_t addr, void *to, size_t len_bytes);
+
+/* --- make.c ---------------------------------------------------------------------------------------- */
+
+/* Make the table, or wait for nobody: go on with what others have begun. */
+int ptni_hash_make(struct ptn_worker *worker, struct ptn_hash *hash);
+int ptni_hash_is_made(struct ptni_hash_op *op); /* 0, 1, < 0 */
+/* Is what looks like a first subtable in use, in a table that was not made just now? As ptni_block_live_fn. */
+int ptni_hash_first_live(struct ptni_hash_op *op, unsigned node, uint64_t addr, unsigned depth,
+			 uint32_t suffix);
 
 /* --- table.c, live.c ------------------------------------------------------------------------------ */
 

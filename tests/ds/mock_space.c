@@ -83,6 +83,11 @@ void ptni_space_set_move(struct ptni_space *space, ptni_block_move_fn move)
 {
 }
 
+int ptni_space_trim(struct ptn_worker *worker, struct ptni_space *space)
+{
+	return 0;
+}
+
 void ptni_block_lose(struct ptni_op *op, struct ptni_space *space, const struct ptni_block *block)
 {
 }
