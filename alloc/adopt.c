@@ -4,15 +4,17 @@
  *
  *   slab   SCANNING ── every block asked about ──► WAITING ── horizon > tag ──► bits cleared ──► ordinary
  *
- * The scan asks the table (ptni_block_live_fn) whether each block is still reachable; those that are not
- * go to limbo. Nobody else fills blocks there (the former owner was fenced or has said goodbye), so
- * a block that is not reachable was never published or has been unlinked. In the second case its
- * unlinker may still be about to set its free bit. Once the horizon has passed the scan's tag every
- * such bit has been set (frees.c, 2), so then the words are read and cleared, and only then the blocks
- * become free: a late bit cannot hit the next user of a block. A slab in which the scan found nothing
- * unreachable has nothing to wait for. One that waits asks for the epoch: nobody else may need it.
+ * The scan asks the table (ptni_block_scan_fn, else ptni_block_live_fn) whether each block is still
+ * reachable, many at a time; those that are not go to limbo. Nobody else fills blocks there (the former
+ * owner was fenced or has said goodbye), so a block that is not reachable was never published or has been
+ * unlinked. In the second case its unlinker may still be about to set its free bit. Once the horizon has
+ * passed the scan's tag every such bit has been set (frees.c, 2), so then the words are read and cleared,
+ * and only then the blocks become free: a late bit cannot hit the next user of a block. A slab in which the
+ * scan found nothing unreachable has nothing to wait for. One that waits asks for the epoch: nobody else
+ * may need it.
  *
  * A worker's own sparse slabs go the same way to be emptied (compact.c); their live blocks are moved.
+ * An answer that failed is asked for again: the slab goes on where the first such block is.
  *
  * The adopter dies at any point: the chunk is an orphan again and the next adopter begins anew.
  * Nothing of the scan is kept in remote memory.
@@ -21,6 +23,10 @@
 
 #include <errno.h>
 #include <string.h>
+
+enum {
+	FINISH_SLABS = 16, /* whose words are read in one batch */
+};
 
 static uint64_t block_addr(const struct ptni_heap *heap, const struct ptni_owned_slab *slab,
 			   uint32_t index)
@@ -36,107 +42,215 @@ static bool known_free(const struct ptni_owned_slab *slab, uint32_t index)
 	return bits >> index % 64 & 1;
 }
 
-/* Not inlined: a batch is long, and the table's code that is called next needs the stack. */
-__attribute__((noinline)) static int prefix_read(struct ptni_op *op, struct ptni_space *space,
-						 uint64_t addr, void *prefix, uint32_t len_bytes)
+/* Blocks that are asked about together, of one heap. */
+struct ask {
+	uint32_t count, len_bytes; /* that are read of each */
+	bool evict;
+	struct ptni_owned_slab *slab[PTNI_SCAN_MAX];
+	uint32_t index[PTNI_SCAN_MAX];
+	struct ptni_scan block[PTNI_SCAN_MAX];
+};
+
+/* Neighbours are one READ. Not inlined: a batch is long, and the table's code that is called next needs the stack. */
+__attribute__((noinline)) static int prefixes_read(struct ptni_op *op, struct ptni_space *space,
+						   const struct ask *ask, uint8_t *to)
 {
 	const struct ptni_window *window;
 	struct ptni_batch batch;
-	int ret = ptni_space_window_fetch(op, space, addr, &window);
+	int ret;
 
-	if (ret)
-		return ret;
 	ptni_batch_init(&batch, op, space->node);
-	ptni_batch_read(&batch, window, addr, prefix, len_bytes);
+	for (uint32_t i = 0, n; i < ask->count; i += n) {
+		for (n = 1; i + n < ask->count; n++)
+			if (ask->block[i + n].addr !=
+			    ask->block[i].addr + (uint64_t)n * ask->len_bytes)
+				break;
+		ret = ptni_space_window_fetch(op, space, ask->block[i].addr, &window);
+		if (ret)
+			return ret;
+		ptni_batch_read(&batch, window, ask->block[i].addr, to + (size_t)i * ask->len_bytes,
+				n * ask->len_bytes);
+	}
 	return ptni_batch_run(&batch);
 }
 
-/* A block that cannot be moved stays, and its chunk is not chosen again. */
-static void block_move(struct ptni_view *view, struct ptni_op *op, struct ptni_owned_slab *slab,
-		       uint64_t addr, const void *prefix, uint32_t len_bytes)
-{
-	struct ptni_space *space = view->space;
-	ptni_block_move_fn move = atomic_load_explicit(&space->move, memory_order_acquire);
-
-	if (!move || move(atomic_load_explicit(&space->live_arg, memory_order_relaxed), op, addr,
-			  slab->chunk->block_class, prefix, len_bytes))
-		slab->chunk->stuck = true;
-}
-
-/* Ask about one block in an operation of its own: the table's code may need the whole buffer. */
-static int block_ask(struct ptni_view *view, struct ptni_heap *heap, struct ptni_owned_slab *slab,
-		     uint32_t index)
+/* The table answers for one block after the other. */
+static int each_asked(struct ptni_view *view, struct ptni_op *op, struct ask *ask,
+		      unsigned block_class)
 {
 	struct ptni_space *space = view->space;
 	ptni_block_live_fn live = atomic_load_explicit(&space->live, memory_order_acquire);
-	uint32_t len = heap->block_bytes < PTNI_PREFIX_MAX ? heap->block_bytes : PTNI_PREFIX_MAX;
-	uint64_t addr = block_addr(heap, slab, index);
-	void *prefix;
-	struct ptni_op op;
-	int ret = live ? ptni_op_begin(view->worker, &op) : -EAGAIN;
+	ptni_block_move_fn move = atomic_load_explicit(&space->move, memory_order_acquire);
+	void *arg = atomic_load_explicit(&space->live_arg, memory_order_relaxed);
 
+	for (uint32_t i = 0; i < ask->count; i++) {
+		struct ptni_scan *block = &ask->block[i];
+
+		block->result =
+			live(arg, op, block->addr, block_class, block->prefix, ask->len_bytes);
+		if (block->result > 0 && ask->evict &&
+		    (!move ||
+		     move(arg, op, block->addr, block_class, block->prefix, ask->len_bytes)))
+			block->result = PTNI_SCAN_STAYS;
+	}
+	return 0;
+}
+
+/* In an operation of its own: the table's code may need the whole buffer. */
+static int blocks_ask(struct ptni_view *view, struct ptni_heap *heap, struct ask *ask)
+{
+	struct ptni_space *space = view->space;
+	ptni_block_scan_fn scan = atomic_load_explicit(&space->scan, memory_order_acquire);
+	unsigned block_class = ask->slab[0]->chunk->block_class;
+	struct ptni_op op;
+	uint8_t *prefix;
+	int ret = -EAGAIN;
+
+	if (atomic_load_explicit(&space->live, memory_order_acquire))
+		ret = ptni_op_begin(view->worker, &op);
 	if (ret)
 		return ret;
-	prefix = ptni_op_buffer(&op, len);
-	ret = prefix_read(&op, space, addr, prefix, len);
-	if (!ret)
-		ret = live(atomic_load_explicit(&space->live_arg, memory_order_relaxed), &op, addr,
-			   slab->chunk->block_class, prefix, len);
-	if (ret > 0 && slab->evict)
-		block_move(view, &op, slab, addr, prefix, len);
+	prefix = ptni_op_buffer(&op, (size_t)ask->count * ask->len_bytes);
+	for (uint32_t i = 0; i < ask->count; i++) {
+		ask->block[i].addr = block_addr(heap, ask->slab[i], ask->index[i]);
+		ask->block[i].prefix = prefix + (size_t)i * ask->len_bytes;
+	}
+	ret = prefix ? prefixes_read(&op, space, ask, prefix) : -ENOBUFS;
+	if (!ret && scan)
+		ret = scan(atomic_load_explicit(&space->live_arg, memory_order_relaxed), &op,
+			   block_class, ask->len_bytes, ask->evict, ask->block, ask->count);
+	else if (!ret)
+		ret = each_asked(view, &op, ask, block_class);
 	ptni_op_end(&op);
 	return ret;
 }
 
-/* The next blocks of one slab; returns how many of `budget` are left, or an error. */
-static int slab_scan(struct ptni_view *view, struct ptni_heap *heap, struct ptni_owned_slab *slab,
-		     uint32_t budget)
+/* --- which blocks ------------------------------------------------------------------------------ */
+
+/* Nothing is left to ask about in this slab: its grace period begins. */
+static void slab_asked(struct ptni_view *view, struct ptni_heap *heap, struct ptni_owned_slab *slab)
 {
 	struct ptni_epochs epochs;
+
+	ptni_view_epochs(view, &epochs);
+	slab->scanned = heap->layout.blocks;
+	slab->scan_tag = epochs.epoch + 1;
+	ptni_slab_scanned(heap, slab);
+}
+
+/* The slab's next blocks; false: it has none. */
+static bool ask_add(const struct ptni_heap *heap, struct ptni_owned_slab *slab, uint32_t max,
+		    struct ask *ask)
+{
+	uint32_t had = ask->count;
+
+	for (uint32_t i = slab->scanned; i < heap->layout.blocks && ask->count < max; i++) {
+		if (known_free(slab, i))
+			continue;
+		ask->slab[ask->count] = slab;
+		ask->index[ask->count++] = i;
+	}
+	return ask->count > had;
+}
+
+static bool scan_ready(const struct ptni_owned_slab *slab, uint64_t horizon)
+{
+	return !slab->chunk->told && (!slab->evict || horizon > slab->evict_tag);
+}
+
+/* From the first slabs of the list that are ready and of one kind. */
+static void ask_gather(struct ptni_view *view, struct ptni_heap *heap, uint32_t budget,
+		       struct ask *ask)
+{
+	struct ptni_owned_slab *slab, *next;
+	struct ptni_epochs epochs;
+	uint32_t max = PTNI_SCAN_BYTES / ask->len_bytes;
+
+	max = max < PTNI_SCAN_MAX ? max : PTNI_SCAN_MAX;
+	max = max < budget ? max : budget;
+	ptni_view_epochs(view, &epochs);
+	cds_list_for_each_entry_safe(slab, next, &heap->scan, scan_link) {
+		if (slab->collecting)
+			continue;
+		if (ask->count == max || !scan_ready(slab, epochs.horizon) ||
+		    (ask->count && slab->evict != ask->evict))
+			break;
+		ask->evict = slab->evict;
+		if (!ask_add(heap, slab, max, ask))
+			slab_asked(view, heap, slab);
+	}
+}
+
+/* The next blocks to be asked about; returns how many of `budget` are left, or an error. */
+static int blocks_scan(struct ptni_view *view, struct ptni_heap *heap, uint32_t budget)
+{
+	struct ptni_owned_slab *failed = NULL;
+	struct ptni_epochs epochs;
+	struct ask ask = { .count = 0 };
 	int ret;
 
-	while (budget && slab->scanned < heap->layout.blocks) {
-		uint32_t index = slab->scanned;
-
-		ret = 1;
-		if (!known_free(slab, index)) {
-			uint32_t cost = slab->evict ? PTNI_MOVE_COST : 1;
-
-			budget -= budget < cost ? budget : cost;
-			ret = block_ask(view, heap, slab, index);
-		}
-		if (ret < 0)
-			return ret;
-		ptni_view_epochs(view, &epochs); /* after the answer */
-		if (ret == 0 && !slab->chunk->doubt)
-			(void)ptni_slab_retire(heap, slab, index, epochs.epoch + 1);
-		slab->scanned = index + 1;
-		slab->scan_tag = epochs.epoch + 1;
-	}
-	if (slab->scanned == heap->layout.blocks)
-		ptni_slab_scanned(heap, slab);
-	return (int)budget;
-}
-
-/* Every bit that was to come has come: clear the words and let the slab be ordinary. */
-static int slab_finish(struct ptni_view *view, struct ptni_heap *heap, struct ptni_owned_slab *slab)
-{
-	struct ptni_owned_slab *one[] = { slab };
-	struct ptni_op op;
-	int ret = ptni_op_begin(view->worker, &op);
-
+	ask.len_bytes = heap->block_bytes < PTNI_PREFIX_MAX ? heap->block_bytes : PTNI_PREFIX_MAX;
+	ask_gather(view, heap, budget, &ask);
+	if (!ask.count)
+		return (int)budget;
+	ret = blocks_ask(view, heap, &ask);
 	if (ret)
 		return ret;
-	ret = ptni_collect(&op, view, heap, one, 1);
-	ptni_op_end(&op);
-	if (!ret)
-		ptni_slab_hold(heap, slab, PTNI_HELD_SCAN, false);
-	return ret;
+	ptni_view_epochs(view, &epochs); /* after the answer */
+	for (uint32_t i = 0; i < ask.count; i++) {
+		struct ptni_owned_slab *slab = ask.slab[i];
+		int result = ask.block[i].result;
+
+		slab->scan_tag = epochs.epoch + 1;
+		if (result < 0) {
+			ret = ret ? ret : result;
+			failed = slab;
+		} else if (result == 0 && !slab->chunk->doubt) {
+			(void)ptni_slab_retire(heap, slab, ask.index[i], epochs.epoch + 1);
+		} else if (result == PTNI_SCAN_STAYS) {
+			slab->chunk->stuck = true;
+		}
+		if (slab == failed)
+			continue;
+		slab->scanned = ask.index[i] + 1;
+		if (slab->scanned == heap->layout.blocks)
+			ptni_slab_scanned(heap, slab);
+	}
+	return ret ? ret : (int)(budget - ask.count);
 }
+
+/* --- the end of it ------------------------------------------------------------------------------ */
 
 static bool slab_ready(const struct ptni_owned_slab *slab, uint64_t horizon)
 {
 	return !ptni_slab_tag(slab) || horizon > slab->scan_tag;
+}
+
+/* Every bit that was to come has come: clear the words and let the slabs be ordinary. */
+static int slabs_finish(struct ptni_view *view, struct ptni_heap *heap)
+{
+	struct ptni_owned_slab *ready[FINISH_SLABS], *slab;
+	struct ptni_epochs epochs;
+	uint32_t count = 0;
+	struct ptni_op op;
+	int ret;
+
+	ptni_view_epochs(view, &epochs);
+	cds_list_for_each_entry(slab, &heap->grace, scan_link) {
+		if (slab->collecting)
+			continue;
+		if (count == FINISH_SLABS || !slab_ready(slab, epochs.horizon))
+			break;
+		ready[count++] = slab;
+	}
+	ret = ptni_op_begin(view->worker, &op);
+	if (ret)
+		return ret;
+	ret = ptni_collect(&op, view, heap, ready, count);
+	ptni_op_end(&op);
+	for (uint32_t i = 0; i < count && !ret; i++)
+		ptni_slab_hold(heap, ready[i], PTNI_HELD_SCAN, false);
+	return ret;
 }
 
 /* The first whose free words nobody else is at, or was without seeing the end. */
@@ -168,9 +282,9 @@ static struct ptni_owned_slab *slab_pick(struct ptni_view *view, struct ptni_hea
 	return scan;
 }
 
-int ptni_adopt_step(struct ptni_view *view, struct ptni_heap *heap, uint32_t blocks)
+int ptni_adopt_some(struct ptni_view *view, struct ptni_heap *heap, uint32_t *blocks)
 {
-	int budget = (int)blocks, ret = 0;
+	int budget = (int)*blocks, ret = 0;
 
 	if (view->scanning || !heap->held)
 		return 0;
@@ -181,18 +295,24 @@ int ptni_adopt_step(struct ptni_view *view, struct ptni_heap *heap, uint32_t blo
 
 		if (!slab)
 			break;
-		if (slab->chunk->told) {
+		if (slab == first_of(&heap->grace)) {
+			ret = slabs_finish(view, heap);
+			budget--;
+		} else if (slab->chunk->told) {
 			ret = ptni_told_read(view, heap, slab->chunk);
 			budget--;
-		} else if (slab->scanned < heap->layout.blocks) {
-			budget = slab_scan(view, heap, slab, (uint32_t)budget);
-			ret = budget < 0 ? budget : 0;
 		} else {
-			ret = slab_finish(view, heap, slab);
-			budget--;
+			budget = blocks_scan(view, heap, (uint32_t)budget);
+			ret = budget < 0 ? budget : 0;
 		}
 	}
+	*blocks = budget > 0 ? (uint32_t)budget : 0;
 	view->pinned--;
 	view->scanning = false;
 	return ret ? ret : slab_pick(view, heap) != NULL;
+}
+
+int ptni_adopt_step(struct ptni_view *view, struct ptni_heap *heap, uint32_t blocks)
+{
+	return ptni_adopt_some(view, heap, &blocks);
 }

@@ -16,8 +16,7 @@ enum {
 	LOOK_AHEAD_BYTES = 128 << 10,
 	LOOK_AHEAD_SLABS = 4,
 	ORPHANS_AT_ONCE = 4,
-	TEND_BLOCKS = 32, /* that are asked about; moving one counts for PTNI_MOVE_COST */
-	TEND_SLABS = 8, /* that are emptied at a time */
+	TEND_BLOCKS = PTNI_SCAN_MAX, /* that are asked about, or moved: three round trips */
 };
 
 void ptni_view_epochs(const struct ptni_view *view, struct ptni_epochs *epochs_out)
@@ -64,8 +63,7 @@ static bool is_low(const struct ptni_heap *heap)
 	return after < (few > heap->layout.blocks / 2 ? few : heap->layout.blocks / 2);
 }
 
-/* Fetch what others left, a few chunks at a time, as fast as blocks are used. */
-static void orphans_ask(struct ptni_view *view, unsigned block_class)
+void ptni_orphans_ask(struct ptni_view *view, unsigned block_class)
 {
 	uint64_t orphans = atomic_load_explicit(&view->space->orphans, memory_order_relaxed);
 
@@ -123,8 +121,8 @@ static void tend(struct ptni_view *view)
 		ptni_view_maintain(view, heap);
 		if (!heap->held && !heap->wanted && heap->chunk_count)
 			ptni_chunk_leave(view, heap);
-		else if (!heap->held)
-			(void)ptni_compact_begin(view, heap, TEND_SLABS);
+		else
+			(void)ptni_compact_begin(view, heap);
 	}
 	heap = next_heap(view, &view->asked, true);
 	if (heap)
@@ -141,12 +139,12 @@ static void look_ahead(struct ptni_view *view, unsigned block_class)
 	(void)ptni_chunk_poll(view, NULL);
 	ptni_view_maintain(view, heap);
 	(void)ptni_sweep_step(view, heap, false);
-	if (heap->held) /* a question for every four blocks that are taken */
+	if (heap->held > heap->evicting) /* a question for every four blocks that are taken */
 		(void)ptni_adopt_step(
 			view, heap, 1 + (heap->layout.blocks < 64 ? heap->layout.blocks : 64) / 4);
 	if (is_low(heap) && heap->chunk_count)
 		(void)ptni_chunk_ask(view, block_class, PTNI_ASK_AHEAD);
-	orphans_ask(view, block_class);
+	ptni_orphans_ask(view, block_class); /* as fast as blocks are used */
 	tend(view);
 }
 

@@ -134,8 +134,12 @@ bool ptni_chunk_return(struct ptni_view *view)
 void ptni_chunk_return_spare(struct ptni_view *view, struct ptni_heap *heap)
 {
 	uint64_t now_ns = ptni_worker_now_ns(view->worker), addr[PTNI_CHUNK_PUT_MAX];
-	uint32_t unused = heap->empty_low;
+	uint32_t unused = heap->empty_low, keep = 1 + (heap->chunk_count - heap->empty_count) / 8;
 
+	if (heap->empty_count > 2 * keep && put_begin(view)) { /* far too many: at once */
+		put_empty(view, heap, keep, addr);
+		(void)put_start(view, addr, 0);
+	}
 	if (heap->empty_count < heap->empty_low)
 		unused = heap->empty_low = heap->empty_count;
 	if (ptni_clock_since_ns(now_ns, heap->low_ns) < PTNI_SPARE_NS)

@@ -16,6 +16,13 @@
  *    is not chosen, and if it was already, of which nothing is freed for being unreachable: a CAS that points at
  *    them may yet land.
  * 3. Moved blocks fit into what is free elsewhere: compaction fetches no memory.
+ * 4. By itself it begins only with memory that was free for WHILE_NS on end: with chunks that are half empty
+ *    when a quarter of all is free, or, in less of a hurry, a few at a time, when 3/16 are. So a heap whose
+ *    blocks are retired and taken again all the time keeps what it needs for that, and a move gives back as
+ *    much as it copies.
+ *
+ * Half of all slabs may be on their way at once: what lasts is not the moving (three round trips for 32 blocks) but
+ * the two grace periods.
  *
  * The worker dies or sleeps at any point: its chunks are orphans as ever; nothing of this is in remote memory.
  */
@@ -23,15 +30,67 @@
 
 enum {
 	LOOKED_AT = 32, /* chunks for one that is sparse enough */
-	PAUSE_NS = 10000000, /* after none was */
+	STEP_NS = 1000000, /* between two looks */
+	PAUSE_NS = 10000000, /* the same after none was */
+	WHILE_NS = 20000000, /* a few epochs */
+	MANY_SLABS = 256,
+	FEW_SLABS = 8, /* at a time, and at least */
 };
 
-/* In slabs that blocks are handed out of. */
+/* In slabs that blocks are handed out of, but for chunks that are empty already. */
 struct room {
 	uint64_t blocks, free;
 };
 
-static uint32_t chunk_free(const struct ptni_heap *heap, const struct ptni_owned_chunk *chunk)
+/* How empty a chunk must be, and all of them together, in sixteenths. */
+struct sparse {
+	uint32_t chunk, all;
+};
+
+static uint32_t used(const struct ptni_heap *heap, const struct ptni_owned_slab *slab)
+{
+	return heap->layout.blocks - slab->free_count - slab->limbo_count[PTNI_OLD] -
+	       slab->limbo_count[PTNI_YOUNG];
+}
+
+static void room_less(struct room *room, uint64_t blocks, uint64_t free)
+{
+	room->blocks -= blocks < room->blocks ? blocks : room->blocks;
+	room->free -= free < room->free ? free : room->free;
+}
+
+/* Slabs that are being emptied have no room, and what is left in them needs some. */
+static uint64_t held_out(const struct ptni_heap *heap, const struct cds_list_head *list,
+			 bool leaves, struct room *room)
+{
+	const struct ptni_owned_slab *slab;
+	uint64_t needs = 0;
+
+	cds_list_for_each_entry(slab, list, scan_link) {
+		room_less(room, heap->layout.blocks, slab->free_count);
+		needs += leaves ? used(heap, slab) : 0;
+	}
+	return needs;
+}
+
+static struct room heap_room(const struct ptni_heap *heap)
+{
+	struct room room = { heap->blocks, heap->blocks_free };
+	const struct ptni_owned_chunk *chunk;
+	uint64_t needs;
+
+	cds_list_for_each_entry(chunk, &heap->empty, link) {
+		uint64_t blocks = (uint64_t)chunk->slabs * heap->layout.blocks;
+
+		room_less(&room, blocks, blocks);
+	}
+	needs = held_out(heap, &heap->scan, true, &room);
+	needs += held_out(heap, &heap->grace, false, &room);
+	room_less(&room, 0, needs);
+	return room;
+}
+
+static uint32_t chunk_free(const struct ptni_owned_chunk *chunk)
 {
 	uint32_t free = 0;
 
@@ -44,7 +103,8 @@ static uint32_t chunk_free(const struct ptni_heap *heap, const struct ptni_owned
 }
 
 /* The sparsest of some chunks; those that were looked at go to the end of the list. */
-static struct ptni_owned_chunk *choose(struct ptni_heap *heap, const struct room *room)
+static struct ptni_owned_chunk *choose(struct ptni_heap *heap, const struct room *room,
+				       uint32_t sixteenths)
 {
 	struct ptni_owned_chunk *best = NULL;
 	uint64_t best_free = 0;
@@ -59,8 +119,8 @@ static struct ptni_owned_chunk *choose(struct ptni_heap *heap, const struct room
 		cds_list_del(&chunk->link);
 		cds_list_add_tail(&chunk->link, &heap->chunks);
 		blocks = chunk->slabs * heap->layout.blocks;
-		free = chunk->stuck ? 0 : chunk_free(heap, chunk);
-		if (!free || free < blocks / 4 ||
+		free = chunk->stuck ? 0 : chunk_free(chunk);
+		if (!free || free < blocks / 16 * sixteenths || free > room->free ||
 		    blocks - free + heap->layout.blocks > room->free - free ||
 		    (best && free * best->slabs <= best_free * chunk->slabs))
 			continue;
@@ -70,42 +130,84 @@ static struct ptni_owned_chunk *choose(struct ptni_heap *heap, const struct room
 	return best;
 }
 
-static bool is_sparse(const struct ptni_heap *heap, const struct room *room)
+static bool is_sparse(const struct ptni_heap *heap, const struct room *room, uint32_t sixteenths)
 {
-	return room->free * 4 > room->blocks && room->free > 2 * (uint64_t)heap->layout.blocks;
+	return room->free * 16 > room->blocks * sixteenths &&
+	       room->free > 2 * (uint64_t)heap->layout.blocks;
 }
 
-bool ptni_compact_begin(struct ptni_view *view, struct ptni_heap *heap, uint32_t slabs)
+/* Hold sparse chunks of about so many slabs; returns how many. */
+static uint32_t evict_some(struct ptni_view *view, struct ptni_heap *heap, struct room *room,
+			   const struct sparse *sparse, uint32_t slabs)
 {
-	struct room room;
+	struct ptni_epochs epochs;
 	uint32_t begun = 0;
 
-	/* What was chosen, or adopted, comes first: it may make room. So all slabs are in use here. */
-	if (!atomic_load_explicit(&view->space->move, memory_order_acquire) ||
-	    heap->empty_count > 1 || heap->held ||
-	    ptni_worker_now_ns(view->worker) < heap->compact_ns)
-		return false;
-	room = (struct room){ heap->blocks, heap->blocks_free };
-	while (begun < slabs && is_sparse(heap, &room)) {
-		struct ptni_owned_chunk *chunk = choose(heap, &room);
-		struct ptni_epochs epochs;
+	ptni_view_epochs(view, &epochs);
+	while (begun < slabs && is_sparse(heap, room, sparse->all)) {
+		struct ptni_owned_chunk *chunk = choose(heap, room, sparse->chunk);
 		uint32_t blocks;
 
 		if (!chunk)
 			break;
 		blocks = chunk->slabs * heap->layout.blocks;
-		room.blocks -=
-			blocks; /* its free blocks are gone, and what it has takes room elsewhere */
-		room.free -= blocks;
-		ptni_view_epochs(view, &epochs);
+		/* its free blocks are gone, and what it has takes room elsewhere */
+		room_less(room, blocks, blocks);
 		ptni_heap_evict(heap, chunk, epochs.epoch + 1);
 		begun += chunk->slabs;
 	}
+	return begun;
+}
+
+/* Adopted slabs come first: they may make room. */
+static bool may_begin(const struct ptni_view *view, const struct ptni_heap *heap)
+{
+	return atomic_load_explicit(&view->space->move, memory_order_acquire) &&
+	       heap->held <= heap->evicting;
+}
+
+/* What was free all the time lately: the rest is needed again and again, for what waits for its grace period. */
+static uint64_t free_always(struct ptni_heap *heap, uint64_t now_ns)
+{
+	if (heap->blocks_free < heap->free_low)
+		heap->free_low = heap->blocks_free;
+	if (ptni_clock_since_ns(now_ns, heap->free_ns) >= WHILE_NS) {
+		heap->free_floor = heap->free_low;
+		heap->free_low = heap->blocks_free;
+		heap->free_ns = now_ns;
+	}
+	return heap->free_floor < heap->free_low ? heap->free_floor : heap->free_low;
+}
+
+uint32_t ptni_compact_begin(struct ptni_view *view, struct ptni_heap *heap)
+{
+	const struct sparse easy = { 8, 4 }, slow = { 3, 3 };
+	uint64_t now_ns = ptni_worker_now_ns(view->worker), least = free_always(heap, now_ns);
+	uint32_t most = heap->slabs / 2 < FEW_SLABS ? FEW_SLABS : heap->slabs / 2, begun;
+	struct room room;
+
+	if (now_ns < heap->compact_ns || heap->evicting >= most || !may_begin(view, heap))
+		return 0;
+	room = heap_room(heap);
+	room.free = room.free < least ? room.free : least;
+	begun = evict_some(view, heap, &room, &easy, most - heap->evicting);
+	if (!begun && !heap->evicting)
+		begun = evict_some(view, heap, &room, &slow, FEW_SLABS);
 	if (begun)
 		ptni_client_want_epoch(view->client, view->space->node, heap->layout.slab_bytes);
-	else
-		heap->compact_ns = ptni_worker_now_ns(view->worker) + PAUSE_NS;
+	heap->compact_ns = now_ns + (begun ? STEP_NS : PAUSE_NS);
 	return begun;
+}
+
+uint32_t ptni_compact_request(struct ptni_view *view, struct ptni_heap *heap)
+{
+	const struct sparse little = { 2, 1 };
+	struct room room;
+
+	if (!may_begin(view, heap))
+		return 0;
+	room = heap_room(heap);
+	return evict_some(view, heap, &room, &little, MANY_SLABS);
 }
 
 void ptni_compact_cancel(struct ptni_heap *heap)
@@ -113,7 +215,7 @@ void ptni_compact_cancel(struct ptni_heap *heap)
 	struct ptni_owned_slab *slab, *next;
 
 	cds_list_for_each_entry_safe(slab, next, &heap->scan, scan_link)
-		if (slab->evict && !slab->scanned)
+		if (slab->evict && !slab->scan_tag) /* nothing of it was asked about */
 			ptni_slab_hold(heap, slab, PTNI_HELD_SCAN, false);
 }
 

@@ -16,8 +16,7 @@
  *    (PTNI_HELD_CLEAR); seeing a bit of a block in limbo again changes nothing.
  * 4. What was seen is subtracted once: one fiber at a time collects a slab, and none again after one whose
  *    subtraction may still be on its way; its slab stays held until it is adopted.
- *
- * 4. What cannot be sent now (no window to be had, no lane in time) waits in the ring and is sent later. Not for
+ * 5. What cannot be sent now (no window to be had, no lane in time) waits in the ring and is sent later. Not for
  *    ever, since reports wait for it: what nobody could send for half a term is given up (`leaked`), so that the
  *    session is not fenced for the sake of some memory. Leaked blocks are found by adoption or compaction.
  *
@@ -287,56 +286,81 @@ __attribute__((noinline)) static int words_read(struct ptni_op *op, struct ptni_
 	return ptni_batch_run(&batch);
 }
 
-/* Subtract what was read from the words of one slab, in batches. */
-__attribute__((noinline)) static int words_clear(struct ptni_op *op, struct ptni_view *view,
-						 struct ptni_heap *heap,
-						 struct ptni_owned_slab *slab, const uint64_t *copy,
-						 uint64_t *old)
+/* After this error a request that was posted may yet be executed (worker.h). */
+static bool may_land(int code)
 {
-	uint32_t words = ptni_slab_words(&heap->layout);
-	const struct ptni_window *window;
-	struct ptni_batch batch;
-	int ret = ptni_space_window_fetch(op, view->space, slab->base, &window);
-
-	if (ret)
-		return ret;
-	ptni_batch_init(&batch, op, view->space->node);
-	for (uint32_t i = 0; i < words; i++)
-		if (copy[i])
-			ptni_batch_faa(&batch, window, slab->base + i * sizeof(uint64_t),
-				       0 - copy[i], old);
-	return batch.count ? ptni_batch_run(&batch) : 0;
+	return code && code != PTN_E_OUTCOME_UNKNOWN && ptn_error_scope(code) != PTN_SCOPE_LEASE;
 }
 
-/* Bits of one slab were read: limbo, then clear. */
-static int slab_take(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *heap,
-		     struct ptni_owned_slab *slab, const uint64_t *copy, uint64_t *old)
+/* Slabs of which a subtraction may yet be carried out. */
+struct doubt {
+	uint32_t from, until;
+};
+
+/* The subtractions of slabs from..until-1, the last of which may have more to come. */
+static int clear_run(struct ptni_batch *batch, struct ptni_heap *heap,
+		     struct ptni_owned_slab *const *slab, uint32_t from, uint32_t until, bool whole,
+		     struct doubt *doubt)
+{
+	int ret = ptni_batch_run(batch);
+
+	if (may_land(ret))
+		*doubt = (struct doubt){ from, until };
+	for (uint32_t i = from; !ret && i < until - !whole; i++)
+		ptni_slab_hold(heap, slab[i], PTNI_HELD_CLEAR, false);
+	return ret;
+}
+
+/*
+ * Subtract what was read from the slabs' words, many in one batch. A slab of which that is not known to be done
+ * stays held: the next collection reads what is still set and clears that, unless it is in doubt (4).
+ */
+__attribute__((noinline)) static int words_clear(struct ptni_op *op, struct ptni_view *view,
+						 struct ptni_heap *heap,
+						 struct ptni_owned_slab *const *slab,
+						 uint32_t count, const uint64_t *copy,
+						 struct doubt *doubt)
+{
+	uint32_t words = ptni_slab_words(&heap->layout), from = 0;
+	uint64_t *old = (uint64_t *)(uintptr_t)copy + (size_t)count * words;
+	const struct ptni_window *window;
+	struct ptni_batch batch;
+	int ret;
+
+	ptni_batch_init(&batch, op, view->space->node);
+	for (uint32_t i = 0; i < count * words; i++) {
+		if (!copy[i])
+			continue;
+		if (batch.count == PTNI_BATCH_MAX) {
+			ret = clear_run(&batch, heap, slab, from, i / words + 1, false, doubt);
+			if (ret)
+				return ret;
+			from = i / words;
+			ptni_batch_init(&batch, op, view->space->node);
+		}
+		ret = ptni_space_window_fetch(op, view->space, slab[i / words]->base, &window);
+		if (ret)
+			return ret;
+		ptni_batch_faa(&batch, window, slab[i / words]->base + i % words * sizeof(uint64_t),
+			       0 - copy[i], old);
+	}
+	return batch.count ? clear_run(&batch, heap, slab, from, count, true, doubt) : 0;
+}
+
+/* Bits of one slab were read: limbo, and held until they are cleared. */
+static void slab_take(struct ptni_view *view, struct ptni_heap *heap, struct ptni_owned_slab *slab,
+		      const uint64_t *copy)
 {
 	uint32_t words = ptni_slab_words(&heap->layout);
 	struct ptni_epochs epochs;
 	uint64_t any = 0;
-	int ret;
 
 	ptni_view_epochs(view, &epochs);
 	for (uint32_t i = 0; i < words; i++) {
 		any |= copy[i];
 		ptni_slab_collect(heap, slab, i, copy[i], epochs.epoch + 1);
 	}
-	if (!any) {
-		ptni_slab_hold(heap, slab, PTNI_HELD_CLEAR, false);
-		return 0;
-	}
-	ptni_slab_hold(heap, slab, PTNI_HELD_CLEAR, true);
-	ret = words_clear(op, view, heap, slab, copy, old);
-	if (!ret)
-		ptni_slab_hold(heap, slab, PTNI_HELD_CLEAR, false);
-	return ret; /* stays held: the next collection reads what is still set and clears that */
-}
-
-/* After this error a request that was posted may yet be executed (worker.h). */
-static bool may_land(int code)
-{
-	return code && code != PTN_E_OUTCOME_UNKNOWN && ptn_error_scope(code) != PTN_SCOPE_LEASE;
+	ptni_slab_hold(heap, slab, PTNI_HELD_CLEAR, any);
 }
 
 /* False, and nothing is marked: another fiber is at one of them (4). */
@@ -356,6 +380,7 @@ int ptni_collect(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *h
 	uint32_t words = ptni_slab_words(&heap->layout);
 	uint64_t *copy = ptni_op_buffer(op, ((size_t)count * words + 1) * sizeof(uint64_t));
 	uint64_t limbo = heap->blocks_limbo;
+	struct doubt doubt = { 0 };
 	int ret;
 
 	if (!copy)
@@ -363,14 +388,13 @@ int ptni_collect(struct ptni_op *op, struct ptni_view *view, struct ptni_heap *h
 	if (!collect_begin(slab, count))
 		return -EAGAIN;
 	ret = words_read(op, view, heap, slab, count, copy);
-	for (uint32_t i = 0; i < count; i++) {
-		bool taken = !ret;
-
-		if (taken)
-			ret = slab_take(op, view, heap, slab[i], copy + (size_t)i * words,
-					copy + (size_t)count * words);
-		slab[i]->collecting = taken && may_land(ret);
-	}
+	for (uint32_t i = 0; !ret && i < count; i++)
+		slab_take(view, heap, slab[i], copy + (size_t)i * words);
+	if (!ret)
+		ret = words_clear(op, view, heap, slab, count, copy, &doubt);
+	for (uint32_t i = 0; i < count; i++)
+		slab[i]->collecting = i >= doubt.from && i < doubt.until &&
+				      slab[i]->held & PTNI_HELD_CLEAR;
 	view->garbage_bytes += (heap->blocks_limbo - limbo) * heap->block_bytes;
 	return ret;
 }

@@ -105,8 +105,11 @@ struct ptni_heap {
 	uint32_t empty_low; /* least empty_count since low_ns */
 	uint64_t low_ns;
 	uint64_t compact_ns; /* not to be looked at for sparse chunks before */
+	uint64_t free_floor, free_low,
+		free_ns; /* least blocks_free: of a while, since then, when that began */
 	uint32_t held; /* slabs that are held */
 	uint32_t evicting; /* of them: own ones, to be emptied */
+	uint8_t giving; /* how far a request to give back has come (trim.c) */
 	bool wanted; /* its worker takes blocks of this class, and did not only adopt some */
 };
 

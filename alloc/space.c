@@ -265,6 +265,11 @@ void ptni_space_set_move(struct ptni_space *space, ptni_block_move_fn move)
 	atomic_store_explicit(&space->move, move, memory_order_release);
 }
 
+void ptni_space_set_scan(struct ptni_space *space, ptni_block_scan_fn scan)
+{
+	atomic_store_explicit(&space->scan, scan, memory_order_release);
+}
+
 int ptni_space_held_bytes(struct ptn_worker *worker, struct ptni_space *space, uint64_t *bytes_out)
 {
 	struct ptni_space_request request = { .head.op = PTNI_OP_SPACE_INFO, .space = space->id };

@@ -133,12 +133,35 @@ typedef int (*ptni_block_move_fn)(void *arg, struct ptni_op *op, uint64_t addr,
 				  unsigned block_class, const void *prefix,
 				  size_t prefix_len_bytes);
 void ptni_space_set_move(struct ptni_space *space, ptni_block_move_fn move);
+/* The same two for many blocks of one class in few round trips, if the table can do that: asks about each and, if
+ * `move`, moves those that are live. 0: each has its result; an error: of those without one nothing is known. */
+enum {
+	PTNI_SCAN_MAX = 32,
+	PTNI_SCAN_STAYS = 2,
+};
+struct ptni_scan {
+	uint64_t addr;
+	const void *prefix; /* as for ptni_block_live_fn */
+	int result; /* 1 live, or moved; 0 free; PTNI_SCAN_STAYS live and could not be moved; < 0 error */
+};
+typedef int (*ptni_block_scan_fn)(void *arg, struct ptni_op *op, unsigned block_class,
+				  size_t prefix_len_bytes, bool move, struct ptni_scan *scan,
+				  unsigned count);
+void ptni_space_set_scan(struct ptni_space *space, ptni_block_scan_fn scan);
 
 /*
  * Give back what this worker does not need: collect what others freed, finish adoptions, empty sparse chunks, return
  * every empty chunk. As far as the horizon allows; not inside an operation (one that runs holds the horizon back).
  */
 int ptni_space_trim(struct ptn_worker *worker, struct ptni_space *space);
+
+/*
+ * The same in steps that the caller chooses, and beyond what happens by itself: until little is free. At most about
+ * *budget blocks are looked at, and that much less is left of it. 1: more is to be done, now or, if nothing
+ * of the budget was used, when the horizon has moved on (_await: but no longer than span_ns). 0: no more.
+ */
+int ptni_space_compact(struct ptn_worker *worker, struct ptni_space *space, uint32_t *budget);
+void ptni_space_await(struct ptn_worker *worker, struct ptni_space *space, uint64_t span_ns);
 
 /* What one worker holds of a space. Waste = held_bytes / used_bytes. */
 struct ptni_space_usage {

@@ -32,10 +32,10 @@ enum {
 	PTNI_FREES_RING = 256,
 	PTNI_GETS = 8, /* chunks that one view waits for at a time */
 	PTNI_PREFIX_MAX = 2048,
+	PTNI_SCAN_BYTES = 24 << 10, /* of blocks that are asked about together */
 	PTNI_SWEEP_STEP = 32, /* slabs whose free words are read in one batch */
 	PTNI_PROMOTE_STEP = 64, /* slabs */
 	PTNI_MAINTAIN_RETIRES = 64,
-	PTNI_MOVE_COST = 4,
 };
 /* Chunks that were not needed for so long go back. */
 #define PTNI_SPARE_NS     UINT64_C(50000000)
@@ -111,6 +111,7 @@ struct ptni_view {
 	uint32_t extents;
 	uint64_t epoch_floor; /* E when the view was made: the keeper may not have looked before */
 	uint32_t seq; /* windows fetched so far */
+	uint64_t asked_ns; /* when it was last asked to give back */
 	uint64_t orphans_ns; /* until then there were none for us */
 	unsigned tended, asked; /* classes whose turn it was */
 	uint64_t heaps[(PTNI_BLOCK_CLASSES + 63) / 64]; /* bit = class that has a heap */
@@ -151,6 +152,7 @@ struct ptni_space {
 	ptni_block_live_fn _Atomic live;
 	void *_Atomic live_arg;
 	ptni_block_move_fn _Atomic move;
+	ptni_block_scan_fn _Atomic scan;
 	struct ptni_slab_layout layout[PTNI_BLOCK_CLASSES];
 	struct cds_list_head link; /* client state's */
 };
@@ -270,16 +272,22 @@ int ptni_told_read(struct ptni_view *view, struct ptni_heap *heap, struct ptni_o
 /* --- adopt.c */
 /* Ask about some blocks of adopted slabs. 1: more could be done now. */
 int ptni_adopt_step(struct ptni_view *view, struct ptni_heap *heap, uint32_t blocks);
+int ptni_adopt_some(struct ptni_view *view, struct ptni_heap *heap,
+		    uint32_t *blocks); /* those left */
 
 /* --- compact.c */
-/* Choose chunks of about `slabs` slabs to be emptied by ptni_adopt_step(), if the heap is sparse. */
-bool ptni_compact_begin(struct ptni_view *view, struct ptni_heap *heap, uint32_t slabs);
+/* Choose chunks to be emptied by ptni_adopt_step(), if the heap is sparse; returns how many slabs. On request: at
+ * once, and until little is free. */
+uint32_t ptni_compact_begin(struct ptni_view *view, struct ptni_heap *heap);
+uint32_t ptni_compact_request(struct ptni_view *view, struct ptni_heap *heap);
 /* What was chosen and not begun stays as it is. */
 void ptni_compact_cancel(struct ptni_heap *heap);
 
 /* --- block.c */
 void ptni_view_epochs(const struct ptni_view *view, struct ptni_epochs *epochs_out);
 void ptni_view_maintain(struct ptni_view *view, struct ptni_heap *heap); /* without waiting */
+/* Fetch what others left, a few chunks at a time, if there is any. Posts, does not wait. */
+void ptni_orphans_ask(struct ptni_view *view, unsigned block_class);
 
 /* --- board.c */
 int ptni_board_hook(void *state, struct ptn_worker *keeper, unsigned node);

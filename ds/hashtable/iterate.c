@@ -341,6 +341,7 @@ static int count_subtable(struct walk *walk, struct ptn_hash_info *info)
 		info->depth = depth > info->depth ? depth : info->depth;
 		info->entries += walk->ordered;
 		info->subtables++;
+		info->slot_bytes += ptni_block_class_bytes(walk->hash->subtable_class);
 		info->slots += (uint64_t)walk->hash->groups * PTNI_GROUP_SLOTS;
 		walk->position += interval(depth);
 	}

@@ -30,6 +30,7 @@ static int move_once(struct ptni_hash_op *op, uint64_t offset)
 	op->moves = true;
 	op->value = ptni_block_value(found.block);
 	op->value_len = ptni_block_value_len(found.block);
+	PTNI_COUNT(op->counters, blocks_moved);
 	return ptni_hash_publish(op, &found, true);
 }
 

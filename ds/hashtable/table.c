@@ -212,8 +212,10 @@ static int open_table(struct ptn_worker *worker, const char *name,
 	for (unsigned i = 0; i < hash->node_count; i++)
 		ptni_space_set_live(hash->space[i], ptni_hash_live, &hash->home[i]);
 	ret = ptni_hash_make(worker, hash);
-	for (unsigned i = 0; i < hash->node_count && !ret; i++)
+	for (unsigned i = 0; i < hash->node_count && !ret; i++) {
 		ptni_space_set_move(hash->space[i], ptni_hash_move);
+		ptni_space_set_scan(hash->space[i], ptni_hash_scan);
+	}
 	return ret;
 }
 
@@ -259,6 +261,7 @@ void ptn_hash_close(struct ptn_hash *hash)
 		if (hash->space[i]) { /* which may live on, and be opened again */
 			ptni_space_set_live(hash->space[i], NULL, NULL);
 			ptni_space_set_move(hash->space[i], NULL);
+			ptni_space_set_scan(hash->space[i], NULL);
 			ptni_space_close(hash->space[i]);
 		}
 	for (unsigned i = 0; i < PTNI_WORKERS_MAX; i++)

@@ -77,9 +77,10 @@
  *   CAS piece pointer                an empty piece                         nobody needs to
  *
  *  H10 The number of blocks that a death can leave behind is bounded: two for a write (old, new; each key of a
- *      multi-update is a write), three for a split (parent, two children), one piece. They are found when their
- *      chunk is adopted, or emptied (alloc/compact.c).
- *  H12 A move (move.c) changes no content: its CAS puts a copy where the slot still had the original.
+ *      multi-update and each move is a write), three for a split (parent, two children), one piece. They are found
+ *      when their chunk is adopted, or emptied (alloc/compact.c).
+ *  H12 A move (move.c; many at once: scan.c) changes no content: its CAS puts a copy where the slot still had the
+ *      original.
  *
  * Protection
  *  H11 Words of the table are only changed by CAS and FAA, blocks only written before a word points at them;
@@ -352,5 +353,7 @@ int ptni_hash_move(void *arg, struct ptni_op *op, uint64_t addr, unsigned block_
 		   const void *prefix, size_t prefix_len_bytes); /* move.c */
 int ptni_hash_live(void *arg, struct ptni_op *op, uint64_t addr, unsigned block_class,
 		   const void *prefix, size_t prefix_len_bytes);
+int ptni_hash_scan(void *arg, struct ptni_op *op, unsigned block_class, size_t prefix_len_bytes,
+		   bool move, struct ptni_scan *scan, unsigned count); /* scan.c */
 
 #endif

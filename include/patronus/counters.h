@@ -56,6 +56,7 @@
 	X(blocks_alloc, blocks, "blocks taken from chunks")                                     \
 	X(blocks_free, blocks, "blocks unlinked and handed back")                               \
 	X(blocks_reused, blocks, "blocks taken again after their grace period")                 \
+	X(blocks_moved, blocks, "live blocks copied, so that their chunk can go back")          \
 	X(bytes_live, bytes, "block bytes allocated so far, freed ones not subtracted")         \
 	X(chunks_fetched, chunks, "chunks fetched from a node")                                 \
 	X(chunks_adopted, chunks, "chunks taken over that another worker left")                 \

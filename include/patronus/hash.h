@@ -118,9 +118,27 @@ struct ptn_hash_info {
 	uint64_t entries; /* counted by walking */
 	uint64_t live_bytes; /* keys and values */
 	uint64_t held_bytes; /* memory that the table holds on its nodes */
+	uint64_t slot_bytes; /* of that: slots; the rest are blocks with keys and values */
 };
 PTN_API int ptn_hash_info(struct ptn_worker *worker, struct ptn_hash *hash,
 			  struct ptn_hash_info *info_out);
+
+/*
+ * Give memory back now. What deletes leave behind are blocks that lie scattered; beside puts and deletes a worker moves
+ * the rest together by itself, a little at a time. A worker that has deleted much and has nothing more to do calls
+ * this, until it returns 0:
+ *
+ *	while ((ret = ptn_hash_compact(worker, hash, 1024)) > 0)
+ *		;
+ *
+ * It concerns the memory that this worker has filled, and what workers that are gone have left. At most about `budget`
+ * records are looked at or moved (32 in three round trips); a call that can only wait for other clients
+ * to pass a quiescent point does so for up to 10 ms. 1: there is more to do. 0: what can be given back was; blocks
+ * with keys and values then take little more than these. Slots are not given back: the table does not shrink.
+ * Records stay what they are, and others may use them meanwhile. Not from within a visit of ptn_hash_iterate.
+ * Errors: session and node errors; calling on does what is left, on other nodes too.
+ */
+PTN_API int ptn_hash_compact(struct ptn_worker *worker, struct ptn_hash *hash, size_t budget);
 
 #ifdef __cplusplus
 }

@@ -88,6 +88,19 @@ int ptni_space_trim(struct ptn_worker *worker, struct ptni_space *space)
 	return 0;
 }
 
+int ptni_space_compact(struct ptn_worker *worker, struct ptni_space *space, uint32_t *budget)
+{
+	return 0;
+}
+
+void ptni_space_await(struct ptn_worker *worker, struct ptni_space *space, uint64_t span_ns)
+{
+}
+
+void ptni_space_set_scan(struct ptni_space *space, ptni_block_scan_fn scan)
+{
+}
+
 void ptni_block_lose(struct ptni_op *op, struct ptni_space *space, const struct ptni_block *block)
 {
 }

@@ -46,6 +46,7 @@ static const struct scenario scenarios[] = {
 	{ "walk", WORLD_WALK, 48, 64, 0, false, 0 },
 	{ "leased memory", WORLD_MEMORY, 4, 16, 0, false, 0 },
 	{ "adopting", WORLD_PUT, 4, 48, 4, false, HEIR_BYTES },
+	{ "compacting", WORLD_COMPACT, 12, 12, 0, false, 0 },
 };
 
 enum {
@@ -75,6 +76,8 @@ static void scripts_write(struct plan *plan)
 			uint32_t key = (own->first + (own->stay ? 0 : i)) % own->keys;
 
 			plan->dies[s][i] = (struct world_step){ own->act, key };
+			if (own->act == WORLD_COMPACT && i % 4 != 3) /* what is to be moved */
+				plan->dies[s][i].act = WORLD_PUT;
 			key = (own->first + (own->stay ? 0 : i / 2)) % own->keys;
 			plan->lives[s][i] = (struct world_step){ other[i % 7], key };
 			if (own->act == WORLD_MEMORY && i % 2)

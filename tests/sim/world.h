@@ -43,6 +43,7 @@ enum world_act {
 	WORLD_MULTI_GET,
 	WORLD_WALK,
 	WORLD_MEMORY, /* not the table: leased memory, all its life */
+	WORLD_COMPACT, /* every block of this worker's moves */
 	WORLD_ACTS,
 	WORLD_REST = WORLD_ACTS /* in scripts only: nothing, until who is dead has been fenced */
 };

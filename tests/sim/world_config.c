@@ -167,9 +167,10 @@ static void steps_draw(struct ptni_rng *rng, struct world_config *config)
 
 static void weights_draw(struct ptni_rng *rng, uint32_t *weight)
 {
-	for (int i = 0; i < WORLD_ACTS; i++)
+	for (int i = 0; i <= WORLD_WALK; i++)
 		weight[i] = (uint32_t)(weight[i] * PICK(rng, 0, 1, 1, 1, 4));
 	weight[WORLD_MEMORY] = PICK(rng, 0, 0, 5, 40);
+	weight[WORLD_COMPACT] = PICK(rng, 0, 0, 1, 6);
 	weight[WORLD_PUT] += 2;
 	weight[WORLD_GET] += 2;
 }

@@ -127,6 +127,9 @@ uint64_t world_node_idle_ns(struct ptn_node *node);
 /* world_client.c */
 int world_life_start(struct world *world, unsigned client, bool verifier);
 
+/* world_compact.c: move all that this worker has. */
+int world_compact(struct world_worker *worker);
+
 /* world_memory.c */
 int world_memory(struct world_worker *worker);
 

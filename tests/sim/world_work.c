@@ -249,8 +249,8 @@ static int walk(struct world_worker *worker)
 	return ret;
 }
 
-static const char *const act_name[] = { "get",    "put",       "insert", "update",
-					"delete", "multi-get", "walk",   "leased memory" };
+static const char *const act_name[] = { "get",       "put",  "insert",        "update",    "delete",
+					"multi-get", "walk", "leased memory", "compacting" };
 
 static bool act(struct world_worker *worker, enum world_act what, uint32_t key)
 {
@@ -271,10 +271,13 @@ static bool act(struct world_worker *worker, enum world_act what, uint32_t key)
 		ret = walk(worker);
 	else if (what == WORLD_MEMORY)
 		ret = world_memory(worker);
+	else if (what == WORLD_COMPACT)
+		ret = world_compact(worker);
 	else
 		ret = write_one(worker, kind[what], key);
 	took_ns = world_now_ns(world) - worker->op_began_ns;
-	if (what != WORLD_MULTI_GET && what != WORLD_WALK && took_ns > world->result->longest_ns)
+	if (what != WORLD_MULTI_GET && what != WORLD_WALK && what != WORLD_COMPACT &&
+	    took_ns > world->result->longest_ns)
 		world->result->longest_ns = took_ns;
 	worker->op_began_ns = 0;
 	return judge(worker, act_name[what], key, ret);
@@ -362,6 +365,10 @@ void world_verify(struct world_worker *worker)
 	for (uint32_t key = 0; key < world->config.keys && !world_failed(world); key++)
 		(void)(act(worker, WORLD_PUT, key) && act(worker, WORLD_UPDATE, key) &&
 		       (key % 2 || act(worker, WORLD_DELETE, key)));
+	for (int i = 0; i < 2 && !world_failed(world); i++)
+		(void)act(worker, WORLD_COMPACT, 0);
+	for (uint32_t key = 0; key < world->config.keys && !world_failed(world); key++)
+		(void)act(worker, WORLD_GET, key);
 	leak_check(worker);
 	worker->life->dropping = true;
 	ptn_hash_close(worker->life->hash);

@@ -128,7 +128,7 @@ static void overlap_body(struct alloc_bed *bed)
 		ptni_heap_evict(heap, slab->chunk, epochs.epoch + 1);
 		ptni_client_want_epoch(bed->client[0], 0, 1);
 		alloc_bed_epochs(bed);
-		assert_true(ptni_adopt_step(view, heap, BLOCKS * PTNI_MOVE_COST) >= 0);
+		assert_true(ptni_adopt_step(view, heap, BLOCKS) >= 0);
 		assert_int_equal(slab->scanned, heap->layout.blocks);
 		assert_true(slab->held);
 		block_retire(bed->worker[1], other, &block);

@@ -7,6 +7,7 @@
 #include "ds/hashtable/table.h"
 #include "tests/support/alloc_bed.h"
 
+#include <patronus/counters.h>
 #include <patronus/hash.h>
 
 enum {
@@ -222,12 +223,154 @@ static void blocks_whose_unlinker_died_are_found(void **state)
 	alloc_bed_run(&options, lost_frees_body);
 }
 
+/* --- until nothing is left to be done -------------------------------------------------------------- */
+
+enum {
+	MANY = 20000,
+	MANY_VALUE_MAX = 1000,
+	STEPS_MAX = 5000, /* calls, of which many only wait for an epoch */
+	BUDGET = 256,
+};
+
+static void many_value(int i, char *value, size_t len)
+{
+	memset(value, i % 251, len);
+	memcpy(value, &i, sizeof(i));
+}
+
+static void many_fill(struct ptn_worker *worker, struct ptn_hash *hash, size_t len)
+{
+	char value[MANY_VALUE_MAX];
+
+	for (int i = 0; i < MANY; i++) {
+		many_value(i, value, len);
+		assert_int_equal(ptn_hash_insert(worker, hash, &i, sizeof(i), value, len), 0);
+	}
+}
+
+static void many_delete(struct ptn_worker *worker, struct ptn_hash *hash)
+{
+	for (int i = 0; i < MANY; i++)
+		if (i % KEPT)
+			assert_int_equal(ptn_hash_delete(worker, hash, &i, sizeof(i)), 0);
+}
+
+static void many_check(struct ptn_worker *worker, struct ptn_hash *hash, size_t len)
+{
+	char value[MANY_VALUE_MAX], expected[MANY_VALUE_MAX];
+	size_t got;
+
+	for (int i = 0; i < MANY; i++) {
+		int ret = ptn_hash_get(worker, hash, &i, sizeof(i), value, sizeof(value), &got);
+
+		assert_int_equal(ret, i % KEPT ? -ENOENT : 0);
+		if (ret)
+			continue;
+		many_value(i, expected, len);
+		assert_int_equal(got, len);
+		assert_memory_equal(value, expected, len);
+	}
+}
+
+/* In chunks of slabs of blocks with records: <= 1.6 times the bytes of keys and values. */
+static void many_bounded(struct ptn_worker *worker, struct ptn_hash *hash, size_t len)
+{
+	uint64_t live = (uint64_t)(MANY / KEPT) * (sizeof(int) + len), held, used;
+
+	blocks_usage(worker, hash, &held, &used);
+	if (held * 10 > live * 16)
+		fail_msg("%zu bytes a value: %lu KiB held for %lu KiB that live", len,
+			 (unsigned long)held / 1024, (unsigned long)live / 1024);
+}
+
+/* All of it in calls of bounded work; what they cost a block that is moved. */
+static void many_compact(struct ptn_worker *worker, struct ptn_hash *hash)
+{
+	struct ptn_counters before, after;
+	uint64_t moved, trips;
+	int ret = 1, steps = 0;
+
+	ptn_worker_counters(worker, &before);
+	for (; ret > 0 && steps < STEPS_MAX; steps++) {
+		struct ptn_counters from, to;
+
+		ptn_worker_counters(worker, &from);
+		ret = ptn_hash_compact(worker, hash, BUDGET);
+		ptn_worker_counters(worker, &to);
+		/* three round trips for 32 blocks, or 22 of 1000 bytes, and a few for words and chunks */
+		assert_true(to.round_trips - from.round_trips < 2 * BUDGET / 22 * 3 + 32);
+	}
+	assert_int_equal(ret, 0);
+	ptn_worker_counters(worker, &after);
+	moved = after.blocks_moved - before.blocks_moved;
+	trips = after.round_trips - before.round_trips;
+	assert_true(moved <= 2 * MANY / KEPT);
+	assert_true(trips < MANY / KEPT);
+}
+
+static void request_body(struct alloc_bed *bed, size_t len)
+{
+	struct ptn_hash *hash, *other;
+
+	alloc_bed_client(bed, 0);
+	alloc_bed_client(bed, 1);
+	hash = table_open(bed->worker[0]);
+	other = table_open(bed->worker[1]);
+	many_fill(bed->worker[0], hash, len);
+	many_delete(bed->worker[0], hash);
+	many_compact(bed->worker[0], hash);
+	many_bounded(bed->worker[0], hash, len);
+	many_check(bed->worker[1], other, len);
+	many_check(bed->worker[0], hash, len);
+	assert_int_equal(ptn_hash_compact(bed->worker[0], hash, 0) < 0, 0);
+	/* filled again by one, deleted by another who does nothing else */
+	for (int i = 0; i < MANY; i++)
+		if (!(i % KEPT))
+			assert_int_equal(ptn_hash_delete(bed->worker[1], other, &i, sizeof(i)), 0);
+	many_fill(bed->worker[0], hash, len);
+	many_delete(bed->worker[1], other);
+	alloc_bed_epochs(bed);
+	many_compact(bed->worker[0], hash);
+	many_bounded(bed->worker[0], hash, len);
+	many_check(bed->worker[0], hash, len);
+	ptn_hash_close(other);
+	ptn_hash_close(hash);
+	alloc_bed_client_close(bed, 1);
+	alloc_bed_client_close(bed, 0);
+}
+
+static void request_small_body(struct alloc_bed *bed)
+{
+	request_body(bed, 100);
+}
+
+static void request_long_body(struct alloc_bed *bed)
+{
+	request_body(bed, 1000);
+}
+
+static void request_bounds_small_records(void **state)
+{
+	struct ptn_node_options options = { .memory_bytes = 32 << 20 };
+
+	alloc_bed_run(&options, request_small_body);
+}
+
+static void request_bounds_long_records(void **state)
+{
+	struct ptn_node_options options = { .memory_bytes = 96 << 20 };
+
+	alloc_bed_run(&options, request_long_body);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_follows_deletes),
 		cmocka_unit_test(trim_empties_sparse_chunks),
 		cmocka_unit_test(blocks_whose_unlinker_died_are_found),
+		cmocka_unit_test(request_bounds_small_records),
+		cmocka_unit_test(request_bounds_long_records),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@
 struct ycsb_json;
 
 struct bench_options {
-	uint64_t record_cnt; /* of the tables of all parts but growth */
+	uint64_t record_cnt; /* of the tables of all parts but growth; of shrink before the deletes */
 	uint64_t op_cnt; /* of one measured run */
 	uint64_t growth_cnt; /* records at the end of growth */
 	uint32_t pair_cnt; /* interleaved pairs of runs with and without protection */
@@ -62,5 +62,6 @@ void bench_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int bench_speed(const struct bench_options *options, struct ycsb_message *why_out);
 int bench_protection(const struct bench_options *options, struct ycsb_message *why_out);
 int bench_growth(const struct bench_options *options, struct ycsb_message *why_out);
+int bench_shrink(const struct bench_options *options, struct ycsb_message *why_out);
 
 #endif

@@ -28,9 +28,10 @@ static const char usage[] =
 	"Parts (default: all):\n"
 	"  speed       one thread: operations per second, latency, round trips, bytes\n"
 	"  protection  leased windows against none, workloads A B C D F, interleaved pairs\n"
-	"  growth      from 1024 slots up: latency and memory per doubling\n\n"
+	"  growth      from 1024 slots up: latency and memory per doubling\n"
+	"  shrink      nine records of ten are deleted: memory held for what lives\n\n"
 	"Options:\n"
-	"  --records N   records of speed [1000000]; protection uses a fifth of it\n"
+	"  --records N   records of speed and shrink [1000000]; protection uses a fifth of it\n"
 	"  --ops N       operations of one measured run [1000000]\n"
 	"  --pairs N     pairs of runs per workload, 1 to 101 [11]\n"
 	"  --growth N    records at the end of growth [10000000]\n"
@@ -47,7 +48,8 @@ enum part {
 	PART_SPEED = 1,
 	PART_PROTECTION = 2,
 	PART_GROWTH = 4,
-	PART_ALL = 7
+	PART_SHRINK = 8,
+	PART_ALL = 15
 };
 
 static void on_interrupt(int signal_number)
@@ -131,7 +133,7 @@ static int parse(int argc, char **argv, struct bench_options *options, unsigned 
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
-	static const char *const names[] = { "speed", "protection", "growth" };
+	static const char *const names[] = { "speed", "protection", "growth", "shrink" };
 	unsigned int parts = 0;
 	int option;
 
@@ -150,9 +152,9 @@ static int parse(int argc, char **argv, struct bench_options *options, unsigned 
 	for (; optind < argc; optind++) {
 		unsigned int part = 0;
 
-		while (part < 3 && strcmp(names[part], argv[optind]) != 0)
+		while (part < 4 && strcmp(names[part], argv[optind]) != 0)
 			part++;
-		if (part == 3)
+		if (part == 4)
 			return usage_error("there is no part", argv[optind]);
 		parts |= 1U << part;
 	}
@@ -208,6 +210,8 @@ static int run_parts(const struct bench_options *options, unsigned int parts,
 		error = bench_protection(&fewer, why_out);
 	if (parts & PART_GROWTH && error == 0)
 		error = bench_growth(options, why_out);
+	if (parts & PART_SHRINK && error == 0)
+		error = bench_shrink(options, why_out);
 	return error;
 }
 
