@@ -81,6 +81,14 @@ static int take(struct ptni_hash_op *op, uint64_t seen)
 	return op->nic->word[0] == seen;
 }
 
+/* Who has less time than that must still have some left to do the split itself. */
+static uint64_t patience_ns(const struct ptni_hash_op *op)
+{
+	uint64_t quarter_ns = (op->op.deadline_ns - op->op.start_ns) / 4;
+
+	return quarter_ns < PTNI_SPLIT_PATIENCE_NS ? quarter_ns : PTNI_SPLIT_PATIENCE_NS;
+}
+
 /*
  * Until the subtable is split. `eager`: nobody needs to have begun. A split word that does not
  * change for a while belongs to somebody who died or sleeps: take over.
@@ -103,9 +111,8 @@ static int await_split(struct ptni_hash_op *op, bool eager)
 			seen = split;
 			since = now;
 		}
-		if ((eager && !split) ||
-		    (ptni_clock_since_ns(now, since) > PTNI_SPLIT_PATIENCE_NS &&
-		     !ptni_planted(PTNI_BUG_SPLIT_UNHELPED))) {
+		if ((eager && !split) || (ptni_clock_since_ns(now, since) > patience_ns(op) &&
+					  !ptni_planted(PTNI_BUG_SPLIT_UNHELPED))) {
 			ret = take(op, split);
 			if (ret < 0)
 				return ret;

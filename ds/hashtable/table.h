@@ -54,9 +54,9 @@
  *
  * Progress
  *  H8  No operation waits for another client without bound: a split whose beat stands still for
- *      PTNI_SPLIT_PATIENCE_NS is continued by whoever waits, a tentative slot in the way is removed
- *      after PTNI_RIVAL_PATIENCE tries. Retries back off and end with PTN_E_CONFLICT, waits with -ETIMEDOUT.
- *      Readers never wait: frozen words are read as they are.
+ *      PTNI_SPLIT_PATIENCE_NS, or a quarter of the waiter's time, is continued by whoever waits, a tentative
+ *      slot in the way is removed after PTNI_RIVAL_PATIENCE tries. Retries back off and end with
+ *      PTN_E_CONFLICT, waits with -ETIMEDOUT. Readers never wait: frozen words are read as they are.
  *
  * Crashes: "dies, or sleeps and is fenced, after this verb"
  *  H9  What was acknowledged stays; what was not is either done or not, and never half.

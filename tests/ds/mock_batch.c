@@ -24,7 +24,9 @@ int ptni_op_begin(struct ptn_worker *worker, struct ptni_op *op)
 	op->worker = worker;
 	op->slot = (uint16_t)slot;
 	op->start_ns = worker->client->world->now_ns;
-	op->deadline_ns = op->start_ns + OP_TIMEOUT_NS;
+	op->deadline_ns = op->start_ns + (worker->client->world->op_timeout_ns ?
+						  worker->client->world->op_timeout_ns :
+						  OP_TIMEOUT_NS);
 	op->buffer = worker->buffer[slot];
 	op->buffer_len_bytes = PTNI_OP_BUFFER;
 	return 0;

@@ -91,6 +91,7 @@ struct mock_world {
 	unsigned node_count;
 	uint64_t now_ns;
 	uint64_t backoff_ns; /* how long each back-off takes */
+	uint64_t op_timeout_ns; /* 0 = two seconds */
 	struct mock_touch touch;
 	uint64_t steps; /* verbs executed */
 	bool fibers; /* suspend before every verb */

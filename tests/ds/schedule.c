@@ -254,6 +254,7 @@ void schedule_open(struct run *run)
 		actor_open(run, i);
 	run->world->fibers = true;
 	run->world->sliced = run->schedule->sliced;
+	run->world->op_timeout_ns = run->schedule->op_timeout_ns;
 }
 
 void schedule_close(struct run *run)

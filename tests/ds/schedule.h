@@ -41,6 +41,7 @@ struct schedule {
 	bool warm; /* the clients' caches know the keys that are there */
 	bool together; /* a client's acts, all of one kind, are one call of ptn_hash_multi_... */
 	bool sliced; /* READs are not atomic: word by word */
+	uint64_t op_timeout_ns; /* 0 = two seconds */
 	struct act act[SCHEDULE_CLIENTS][SCHEDULE_ACTS];
 };
 

@@ -3,6 +3,7 @@
  * A client dies before each verb of each operation, or its lane fails there: H9 and H10 of
  * ds/hashtable/table.h. The next client repairs what it meets, and adoption finds the rest.
  */
+#include "ds/hashtable/table.h"
 #include "tests/ds/schedule.h"
 
 #include <string.h>
@@ -24,6 +25,10 @@ static const struct schedule scenarios[] = {
 	  .fill = 14,
 	  .act = { { { ACT_INSERT, 0, 1 }, { ACT_DELETE, 0, 0 } } } },
 	{ .name = "insert that splits", .fill = 28, .act = { { { ACT_INSERT, 0, 1 } } } },
+	{ .name = "insert that splits, by those who have less time than patience",
+	  .fill = 28,
+	  .op_timeout_ns = PTNI_SPLIT_PATIENCE_NS * 3 / 5,
+	  .act = { { { ACT_INSERT, 0, 1 } } } },
 	{ .name = "put that splits beside alike keys",
 	  .fill = 25,
 	  .present = 14,
