@@ -92,6 +92,12 @@ void history_end(struct history *history, uint32_t op, enum history_outcome outc
 		done->value = outcome == HISTORY_OK ? value : 0;
 }
 
+void history_lot(struct history *history, uint32_t op)
+{
+	if (op != HISTORY_NONE)
+		history->op[op].lot = true;
+}
+
 enum history_outcome history_outcome(enum history_kind kind, int ret)
 {
 	if (ret >= 0)

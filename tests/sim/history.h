@@ -25,7 +25,7 @@
 #include <stdio.h>
 
 enum history_kind {
-	HISTORY_GET, /* also each get of a multi-get: begin them all, then end them all */
+	HISTORY_GET, /* also each of a multi-get: begin them all, then end them all; so for writes */
 	HISTORY_PUT,
 	HISTORY_INSERT,
 	HISTORY_UPDATE,
@@ -57,6 +57,7 @@ struct history_op {
 	uint32_t walk; /* of a visit */
 	uint16_t client;
 	uint8_t kind, outcome;
+	bool lot; /* one of several in one call, which the library may do one by one */
 };
 
 struct history_walk {
@@ -89,6 +90,8 @@ uint32_t history_begin(struct history *history, unsigned client, enum history_ki
 /* value: what a get saw, else ignored. op may be HISTORY_NONE. */
 void history_end(struct history *history, uint32_t op, enum history_outcome outcome, uint32_t value,
 		 uint64_t now_ns);
+/* The operation that has just begun is one of a lot. */
+void history_lot(struct history *history, uint32_t op);
 /* What a call of the library that returned `ret` means. A write that a session's or a lane's end
  * interrupted may still be under way. */
 enum history_outcome history_outcome(enum history_kind kind, int ret);

@@ -20,6 +20,8 @@ static const char usage[] =
 	"\n"
 	"  (nothing)        fresh seeds, until one fails or the time is over\n"
 	"  SEED             this seed, with what it found\n"
+	"  --kind KIND SEED one of the worlds in which planted bugs are hunted\n"
+	"  --kinds N        seeds 1 to N of every kind\n"
 	"  --twice N        seeds 1 to N, each twice: the same events both times\n"
 	"  --crash [all]    kill a client behind every verb of every operation\n"
 	"  --crash-point N  one of these, by the number that a failure names\n"
@@ -28,8 +30,8 @@ static const char usage[] =
 	"\n"
 	"  --seconds N      of wall time (60)\n"
 	"  --jobs N         worlds at a time (the number of CPUs)\n"
-	"  --first N        first seed of --twice\n"
-	"  --trace          with SEED: one line an event\n"
+	"  --first N        first seed of --twice and --kinds\n"
+	"  --trace          with SEED or --kind: one line an event\n"
 	"\n"
 	"Environment: PTN_LOG as for the library (off here, else); PTN_SIM_HISTORY=1 prints the history of a\n"
 	"key that cannot be explained.\n";
@@ -45,7 +47,7 @@ const char *__asan_default_options(void)
 
 struct arguments {
 	struct mode_options options;
-	const char *mode;
+	const char *mode, *kind;
 	uint64_t number, first;
 	bool all;
 };
@@ -80,6 +82,11 @@ static int argument_take(struct arguments *args, char **argv)
 		args->all = argv[1] && !strcmp(argv[1], "all");
 		return 1 + args->all;
 	}
+	if (!strcmp(argv[0], "--kind") && argv[1] && number_parse(argv[2], &args->number)) {
+		args->mode = argv[0] + 2;
+		args->kind = argv[1];
+		return 3;
+	}
 	if (number_parse(argv[0], &seed)) {
 		args->mode = "seed";
 		args->number = seed;
@@ -89,6 +96,9 @@ static int argument_take(struct arguments *args, char **argv)
 		return 0;
 	if (!strcmp(argv[0], "--twice")) {
 		args->mode = "twice";
+		args->number = number;
+	} else if (!strcmp(argv[0], "--kinds")) {
+		args->mode = "kinds";
 		args->number = number;
 	} else if (!strcmp(argv[0], "--crash-point")) {
 		args->mode = "crash-point";
@@ -111,6 +121,10 @@ static int run(const struct arguments *args)
 		return mode_fresh(&args->options);
 	if (!strcmp(args->mode, "seed"))
 		return mode_seed(&args->options, args->number);
+	if (!strcmp(args->mode, "kind"))
+		return mode_kind(&args->options, args->kind, args->number);
+	if (!strcmp(args->mode, "kinds"))
+		return mode_kinds(&args->options, args->first, args->number);
 	if (!strcmp(args->mode, "twice"))
 		return mode_twice(&args->options, args->first, args->number);
 	if (!strcmp(args->mode, "crash"))

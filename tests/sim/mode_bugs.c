@@ -18,8 +18,8 @@ int mode_bugs(const struct mode_options *options)
 
 #else
 
+#include "tests/sim/kinds.h"
 #include "tests/sim/lease_world.h"
-#include "tests/sim/oracle.h"
 #include "tests/sim/runner.h"
 
 #include <errno.h>
@@ -30,136 +30,18 @@ int mode_bugs(const struct mode_options *options)
 
 /* --- worlds ------------------------------------------------------------------------------------------------- */
 
-/* Few keys, many writers of each, a table that grows all the time, a network that cuts and shuffles. */
-static void crowd(uint64_t seed, struct world_config *config)
-{
-	struct ptni_rng rng;
-
-	ptni_rng_seed_stream(&rng, seed, 5);
-	world_config_quiet(seed, config);
-	config->clients = 2 + (uint32_t)ptni_rng_below(&rng, 3);
-	config->keys = 8 << ptni_rng_below(&rng, 4);
-	config->hot = 1 + (uint32_t)ptni_rng_below(&rng, 4);
-	config->preset = config->keys / 2;
-	config->sim.faults.jitter_ns = 200 << ptni_rng_below(&rng, 5);
-	config->sim.faults.slice_bytes = 8 << ptni_rng_below(&rng, 5);
-	config->sim.faults.slice_ns = 100 << ptni_rng_below(&rng, 4);
-	config->sim.faults.late_one_in = (uint32_t)ptni_rng_below(&rng, 2) * 20;
-	config->sim.faults.late_ns = 20000;
-	config->calm_ns = 5000000000;
-}
-
-/* Clients die at any verb; others come in their place. */
-static void deaths_draw(uint64_t seed, struct world_config *config)
-{
-	struct ptni_rng rng;
-
-	ptni_rng_seed_stream(&rng, seed, 6);
-	config->blows = config->clients - 1;
-	for (uint32_t i = 0; i < config->blows; i++)
-		config->blow[i] = (struct world_blow){
-			.client = i,
-			.verb = 1 + ptni_rng_below(&rng, 6 * (uint64_t)config->ops),
-			.restart = true,
-			.span_ns = ptni_rng_below(&rng, config->term_ns),
-			.how = (enum ptni_sim_death)ptni_rng_below(&rng, 3),
-		};
-}
-
-/* The same as a crowd, and lanes break under operations. */
-static void lanes(uint64_t seed, struct world_config *config)
-{
-	crowd(seed, config);
-	config->sim.faults.transport_one_in = 40;
-	config->sim.faults.ghost_ns = 5000;
-}
-
-/* A table that begins empty and grows under everybody's hands. */
-static void growth(uint64_t seed, struct world_config *config)
-{
-	struct ptni_rng rng;
-
-	crowd(seed, config);
-	ptni_rng_seed_stream(&rng, seed, 8);
-	config->keys = 96;
-	config->hot = 0;
-	config->preset = 0;
-	config->ops = 80;
-	config->clients = 3;
-	config->weight[WORLD_INSERT] = 40;
-	config->weight[WORLD_PUT] = 15;
-	config->cache_entries = 64;
-	config->sim.faults.stall_one_in = (uint32_t)ptni_rng_below(&rng, 2) * 200;
-	config->sim.faults.stall_ns = 300000;
-}
-
-/* Buckets that are nearly full: keys come and go at home and in their second bucket. */
-static void full(uint64_t seed, struct world_config *config)
-{
-	struct ptni_rng rng;
-
-	crowd(seed, config);
-	ptni_rng_seed_stream(&rng, seed, 9);
-	config->keys = 30 + (uint32_t)ptni_rng_below(&rng, 8);
-	config->hot = 1;
-	config->preset = config->keys;
-	config->clients = 4;
-	config->ops = 60;
-	config->weight[WORLD_INSERT] = 60;
-	config->weight[WORLD_DELETE] = 50;
-}
-
-/* The same as growth, and clients die at any verb. */
-static void growth_deaths(uint64_t seed, struct world_config *config)
-{
-	growth(seed, config);
-	deaths_draw(seed, config);
-}
-
-/* Blocks as large as subtables, so that they are made of each other's memory soon. */
-static void scarce(uint64_t seed, struct world_config *config)
-{
-	struct ptni_rng rng;
-
-	crowd(seed, config);
-	ptni_rng_seed_stream(&rng, seed, 7);
-	config->ops = 150;
-	config->value_fixed = 420;
-	config->epoch_min_ns = 50000;
-	config->think_ns = 1u << (10 + ptni_rng_below(&rng, 5));
-	config->node_memory = 3 << 20;
-	config->sim.faults.stall_one_in = (uint32_t)ptni_rng_below(&rng, 2) * 200;
-	config->sim.faults.stall_ns = 3000000;
-}
-
-/*
- * What a reader may see of memory that is being filled again. The oracles that would find the re-use itself are not
- * told of these worlds: what has to speak up is whoever looks at the value.
- */
-static void torn(uint64_t seed, struct world_config *config)
-{
-	scarce(seed, config);
-	config->clients = 4;
-	config->keys = 3;
-	config->hot = 1;
-	config->preset = 3;
-	config->think_ns = 0;
-	config->sim.faults.slice_bytes = 16;
-	config->sim.faults.slice_ns = 300;
-}
-
-typedef void (*drawing)(uint64_t seed, struct world_config *config);
+enum {
+	LEASES = KINDS /* worlds of leases */
+};
 
 static void run_one(void *arg, uint64_t seed, struct world_result *result_out)
 {
-	const drawing *draw = arg;
+	const unsigned *kind = arg;
 	struct lease_result lease;
 	struct world_config config;
 
-	if (*draw) {
-		(*draw)(seed, &config);
-		if (*draw != torn)
-			oracle_attach(&config);
+	if (*kind != LEASES) {
+		kind_draw((enum kind) * kind, seed, &config);
 		world_run(&config, result_out);
 		return;
 	}
@@ -175,44 +57,47 @@ static void run_one(void *arg, uint64_t seed, struct world_result *result_out)
 
 /* --- bugs ------------------------------------------------------------------------------------------------------ */
 
-/* In which worlds (NULL: worlds of leases) a bug is found within so many seeds. */
+/* In which worlds a bug is found within so many seeds. */
 static const struct hunt {
 	enum ptni_bug bug;
-	drawing draw;
+	unsigned kind; /* or LEASES */
 	uint32_t limit;
 } hunts[] = {
 	/* clang-format off */
-	{ PTNI_BUG_SPLIT_INSERT, growth, 600 },
-	{ PTNI_BUG_SPLIT_UPDATE, growth, 100 },
-	{ PTNI_BUG_SPLIT_STALE, growth, 100 },
-	{ PTNI_BUG_SPLIT_TENTATIVE, growth_deaths, 300 },
-	{ PTNI_BUG_SPLIT_SPILLED, growth, 300 },
-	{ PTNI_BUG_INSERT_BLIND, crowd, 300 },
-	{ PTNI_BUG_INSERT_RIVAL, crowd, 100 },
-	{ PTNI_BUG_INSERT_SPILL, crowd, 300 },
-	{ PTNI_BUG_INSERT_SPILL_LATE, full, 600 },
-	{ PTNI_BUG_READ_TENTATIVE, scarce, 150 },
-	{ PTNI_BUG_READ_TORN, torn, 300 },
-	{ PTNI_BUG_READ_PREFIX, growth, 200 },
-	{ PTNI_BUG_WRITE_ORDER, crowd, 300 },
-	{ PTNI_BUG_WRITE_FROZEN, growth, 300 },
-	{ PTNI_BUG_WRITE_BLIND, crowd, 300 },
-	{ PTNI_BUG_WRITE_DOUBT, lanes, 300 },
-	{ PTNI_BUG_DELETE_ONE, crowd, 300 },
-	{ PTNI_BUG_REUSE_EARLY, scarce, 300 },
-	{ PTNI_BUG_DOUBT_REPEATED, lanes, 300 },
-	{ PTNI_BUG_LEASE_OVERWRITTEN, NULL, 400 },
-	{ PTNI_BUG_LEASE_TIMER, NULL, 500 },
-	{ PTNI_BUG_LEASE_REPLY, NULL, 400 },
-	{ PTNI_BUG_LEASE_UNCHECKED, NULL, 300 },
-	{ PTNI_BUG_LEASE_LEAK, NULL, 300 },
-	{ PTNI_BUG_WINDOW_KEY, NULL, 300 },
-	{ PTNI_BUG_WINDOW_EARLY, NULL, 300 },
-	{ PTNI_BUG_TAKE_UNFENCED, NULL, 300 },
-	{ PTNI_BUG_DIRECTORY_RETIRE, scarce, 400 },
-	{ PTNI_BUG_READ_FROZEN, scarce, 800 },
-	{ PTNI_BUG_READ_FROZEN_HINT, scarce, 800 },
-	{ PTNI_BUG_WRITE_LEAK, scarce, 100 },
+	{ PTNI_BUG_SPLIT_INSERT, KIND_GROWTH, 600 },
+	{ PTNI_BUG_SPLIT_UPDATE, KIND_GROWTH, 100 },
+	{ PTNI_BUG_SPLIT_STALE, KIND_GROWTH, 100 },
+	{ PTNI_BUG_SPLIT_TENTATIVE, KIND_GROWTH_DEATHS, 300 },
+	{ PTNI_BUG_SPLIT_SPILLED, KIND_GROWTH, 300 },
+	{ PTNI_BUG_INSERT_BLIND, KIND_CROWD, 300 },
+	{ PTNI_BUG_INSERT_RIVAL, KIND_CROWD, 100 },
+	{ PTNI_BUG_INSERT_SPILL, KIND_CROWD, 300 },
+	{ PTNI_BUG_INSERT_SPILL_LATE, KIND_SPILLING, 2000 },
+	{ PTNI_BUG_READ_TENTATIVE, KIND_SCARCE, 150 },
+	{ PTNI_BUG_READ_TORN, KIND_TORN, 300 },
+	{ PTNI_BUG_READ_PREFIX, KIND_GROWTH, 200 },
+	{ PTNI_BUG_WRITE_ORDER, KIND_CROWD, 300 },
+	{ PTNI_BUG_WRITE_FROZEN, KIND_GROWTH, 300 },
+	{ PTNI_BUG_WRITE_BLIND, KIND_CROWD, 300 },
+	{ PTNI_BUG_WRITE_DOUBT, KIND_LANES, 300 },
+	{ PTNI_BUG_DELETE_ONE, KIND_CROWD, 300 },
+	{ PTNI_BUG_REUSE_EARLY, KIND_SCARCE, 300 },
+	{ PTNI_BUG_DOUBT_REPEATED, KIND_LANES, 300 },
+	{ PTNI_BUG_SPLIT_UNHELPED, KIND_HEIRS, 300 },
+	{ PTNI_BUG_WRITE_KEYLESS, KIND_TWINS, 300 },
+	{ PTNI_BUG_WRITE_UNSEEN, KIND_ALIKE, 800 },
+	{ PTNI_BUG_LEASE_OVERWRITTEN, LEASES, 400 },
+	{ PTNI_BUG_LEASE_TIMER, LEASES, 500 },
+	{ PTNI_BUG_LEASE_REPLY, LEASES, 400 },
+	{ PTNI_BUG_LEASE_UNCHECKED, LEASES, 300 },
+	{ PTNI_BUG_LEASE_LEAK, LEASES, 300 },
+	{ PTNI_BUG_WINDOW_KEY, LEASES, 300 },
+	{ PTNI_BUG_WINDOW_EARLY, LEASES, 300 },
+	{ PTNI_BUG_TAKE_UNFENCED, LEASES, 300 },
+	{ PTNI_BUG_DIRECTORY_RETIRE, KIND_SCARCE, 400 },
+	{ PTNI_BUG_READ_FROZEN, KIND_SCARCE, 800 },
+	{ PTNI_BUG_READ_FROZEN_HINT, KIND_SCARCE, 800 },
+	{ PTNI_BUG_WRITE_LEAK, KIND_SCARCE, 100 },
 	/* clang-format on */
 };
 #define HUNTS (sizeof(hunts) / sizeof(hunts[0]))
@@ -226,10 +111,10 @@ struct trophy {
 /* --- hunting --------------------------------------------------------------------------------------------------- */
 
 /* One after the other, in a process of its own: a bug may end it in any way. */
-static void hunt_alone(drawing draw, enum ptni_bug bug, uint32_t seeds, int fd)
+static void hunt_alone(unsigned kind, enum ptni_bug bug, uint32_t seeds, int fd)
 {
 	struct runner runner = {
-		.run = run_one, .arg = &draw, .first = 1, .count = seeds, .jobs = 1, .quiet = true
+		.run = run_one, .arg = &kind, .first = 1, .count = seeds, .jobs = 1, .quiet = true
 	};
 	struct trophy trophy = { 0 };
 	struct runner_sum sum;
@@ -249,7 +134,7 @@ struct hunter {
 	unsigned number; /* of what it hunts */
 };
 
-static int hunter_send(struct hunter *hunter, unsigned number, drawing draw, enum ptni_bug bug,
+static int hunter_send(struct hunter *hunter, unsigned number, unsigned kind, enum ptni_bug bug,
 		       uint32_t seeds)
 {
 	int fd[2];
@@ -261,7 +146,7 @@ static int hunter_send(struct hunter *hunter, unsigned number, drawing draw, enu
 	hunter->fd = fd[0];
 	hunter->pid = fork();
 	if (!hunter->pid)
-		hunt_alone(draw, bug, seeds, fd[1]);
+		hunt_alone(kind, bug, seeds, fd[1]);
 	close(fd[1]);
 	return hunter->pid < 0 ? -errno : 0;
 }
@@ -324,7 +209,7 @@ static int bugs_hunt(struct chase *chase, const char *only)
 		if (next < HUNTS && out < chase->options->jobs) {
 			const struct hunt *hunt = &hunts[next];
 
-			ret = hunter_send(hunter, next++, hunt->draw, hunt->bug, hunt->limit);
+			ret = hunter_send(hunter, next++, hunt->kind, hunt->bug, hunt->limit);
 			if (ret)
 				return ret;
 			out++;
@@ -350,7 +235,7 @@ static uint32_t seeds_of(const struct chase *chase, unsigned number)
 	if (!chase->hunted[number])
 		return 0;
 	for (unsigned i = 0; i < HUNTS; i++) {
-		if (hunts[i].draw != hunts[number].draw || !chase->hunted[i])
+		if (hunts[i].kind != hunts[number].kind || !chase->hunted[i])
 			continue;
 		if (i < number)
 			return 0;
@@ -371,7 +256,7 @@ static int alarms_look(struct chase *chase)
 	for (unsigned i = 0, out = 0; i < HUNTS && !ret; i++)
 		if (seeds_of(chase, i)) {
 			worlds += seeds_of(chase, i);
-			ret = hunter_send(&chase->hunter[out++], i, hunts[i].draw, PTNI_BUG_NONE,
+			ret = hunter_send(&chase->hunter[out++], i, hunts[i].kind, PTNI_BUG_NONE,
 					  seeds_of(chase, i));
 		}
 	while (!ret && (hunter = hunter_return(chase->hunter, HUNTERS_MAX, &trophy)))

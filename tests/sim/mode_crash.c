@@ -43,6 +43,7 @@ static const struct scenario scenarios[] = {
 	{ "update", WORLD_UPDATE, 16, 16, 0, false, 0 },
 	{ "delete", WORLD_DELETE, 16, 16, 0, false, 0 },
 	{ "multi-get", WORLD_MULTI_GET, 16, 24, 0, false, 0 },
+	{ "multi-put", WORLD_MULTI_PUT, 16, 24, 0, false, 0 },
 	{ "walk", WORLD_WALK, 48, 64, 0, false, 0 },
 	{ "leased memory", WORLD_MEMORY, 4, 16, 0, false, 0 },
 	{ "adopting", WORLD_PUT, 4, 48, 4, false, HEIR_BYTES },

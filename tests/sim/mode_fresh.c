@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Fresh seeds, one seed, seeds twice. */
+/* Fresh seeds, one seed, seeds twice, kinds of worlds. */
+#include "tests/sim/kinds.h"
 #include "tests/sim/modes.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/runner.h"
@@ -12,16 +13,15 @@ static void run_seed(void *arg, uint64_t seed, struct world_result *result_out)
 {
 	struct world_config config;
 
-	world_config_draw(seed, &config);
-	oracle_attach(&config);
+	kind_any(seed, &config);
 	world_run(&config, result_out);
 }
 
-static void say_failure(uint64_t seed, const struct world_result *result)
+static void say_failure(const char *how, uint64_t seed, const struct world_result *result)
 {
 	printf("seed %llu FAILED: %s\n"
-	       "to see it again: ./do sim %llu\n",
-	       (unsigned long long)seed, result->text, (unsigned long long)seed);
+	       "to see it again: ./do sim %s%llu\n",
+	       (unsigned long long)seed, result->text, how, (unsigned long long)seed);
 }
 
 static void say_sum(const struct runner_sum *sum)
@@ -57,25 +57,23 @@ int mode_fresh(const struct mode_options *options)
 		return 2;
 	say_sum(&sum);
 	if (sum.failed)
-		say_failure(sum.failed_item, &sum.failure);
+		say_failure("", sum.failed_item, &sum.failure);
 	return sum.failed;
 }
 
-int mode_seed(const struct mode_options *options, uint64_t seed)
+/* One world, in this process; how: what shows it again. */
+static int show(const struct mode_options *options, struct world_config *config, const char *how)
 {
-	struct world_config config;
 	struct world_result result;
 	struct oracle_sums sums;
 
-	world_config_draw(seed, &config);
 	if (options->trace)
-		trace_attach(&config);
-	oracle_attach(&config);
-	trace_config(&config, stdout);
-	world_run(&config, &result);
+		trace_attach(config);
+	trace_config(config, stdout);
+	world_run(config, &result);
 	printf("seed %llu: %llu events, %llu operations (%u failed), %llu us of virtual time, "
 	       "%u lives, %u killed, hash %016llx\n",
-	       (unsigned long long)seed, (unsigned long long)result.events,
+	       (unsigned long long)config->sim.seed, (unsigned long long)result.events,
 	       (unsigned long long)result.ops, result.errors,
 	       (unsigned long long)result.virtual_ns / 1000, result.lives, result.kills,
 	       (unsigned long long)result.hash);
@@ -84,8 +82,78 @@ int mode_seed(const struct mode_options *options, uint64_t seed)
 	       (unsigned long long)sums.accesses, (unsigned long long)sums.links,
 	       (unsigned long long)sums.walks);
 	if (result.failed)
-		say_failure(seed, &result);
+		say_failure(how, config->sim.seed, &result);
 	return result.failed;
+}
+
+int mode_seed(const struct mode_options *options, uint64_t seed)
+{
+	struct world_config config;
+
+	kind_any(seed, &config);
+	return show(options, &config, "");
+}
+
+static enum kind kind_of(const char *name)
+{
+	enum kind kind = kind_find(name);
+
+	if (kind != KINDS)
+		return kind;
+	fprintf(stderr, "patronus-sim: there is no kind of world named %s, but:", name);
+	for (unsigned i = 0; i < KINDS; i++)
+		fprintf(stderr, " %s", kind_name((enum kind)i));
+	fputc('\n', stderr);
+	return KINDS;
+}
+
+int mode_kind(const struct mode_options *options, const char *name, uint64_t seed)
+{
+	enum kind kind = kind_of(name);
+	struct world_config config;
+	char how[64];
+
+	if (kind == KINDS)
+		return 2;
+	kind_draw(kind, seed, &config);
+	(void)snprintf(how, sizeof(how), "--kind %s ", name);
+	return show(options, &config, how);
+}
+
+static void run_kind(void *arg, uint64_t seed, struct world_result *result_out)
+{
+	const enum kind *kind = arg;
+	struct world_config config;
+
+	kind_draw(*kind, seed, &config);
+	world_run(&config, result_out);
+}
+
+int mode_kinds(const struct mode_options *options, uint64_t first, uint64_t count)
+{
+	int failed = 0;
+
+	for (unsigned i = 0; i < KINDS && count; i++) {
+		enum kind kind = (enum kind)i;
+		struct runner runner = { .run = run_kind,
+					 .arg = &kind,
+					 .first = first,
+					 .count = count,
+					 .jobs = options->jobs,
+					 .quiet = true };
+		struct runner_sum sum;
+		char how[64];
+
+		if (runner_run(&runner, &sum))
+			return 2;
+		printf("%-14s %6llu worlds %8llu operations %7.1f s\n", kind_name(kind),
+		       (unsigned long long)sum.runs, (unsigned long long)sum.ops, sum.seconds);
+		(void)snprintf(how, sizeof(how), "--kind %s ", kind_name(kind));
+		if (sum.failed)
+			say_failure(how, sum.failed_item, &sum.failure);
+		failed |= sum.failed;
+	}
+	return failed;
 }
 
 static void run_twice(void *arg, uint64_t seed, struct world_result *result_out)
@@ -116,6 +184,6 @@ int mode_twice(const struct mode_options *options, uint64_t first, uint64_t coun
 		return 2;
 	say_sum(&sum);
 	if (sum.failed)
-		say_failure(sum.failed_item, &sum.failure);
+		say_failure("", sum.failed_item, &sum.failure);
 	return sum.failed;
 }

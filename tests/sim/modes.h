@@ -17,6 +17,9 @@ struct mode_options {
 int mode_fresh(const struct mode_options *options);
 /* One seed, in this process, told about. */
 int mode_seed(const struct mode_options *options, uint64_t seed);
+/* The same for one kind of worlds (kinds.h), and `count` seeds of every kind. */
+int mode_kind(const struct mode_options *options, const char *name, uint64_t seed);
+int mode_kinds(const struct mode_options *options, uint64_t first, uint64_t count);
 /* `count` seeds from `first` on, each twice: the same events both times. */
 int mode_twice(const struct mode_options *options, uint64_t first, uint64_t count);
 /* Every operation, killed behind each of its verbs. */

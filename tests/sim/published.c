@@ -270,15 +270,19 @@ static void word_changes(struct published *published, struct map *map, uint64_t 
 {
 	struct granule *granule = granule_of(map, offset);
 
-	if (old == new || granule->linked != LINKED)
+	if (granule->linked != LINKED)
+		return;
+	if (granule->owner == OWNER_BLOCK)
+		found(published,
+		      "P5: an atomic on the block at %#" PRIx64 " of node %u, to which a word "
+		      "leads",
+		      (uint64_t)granule->first * GRANULE, map->node.process);
+	if (old == new)
 		return;
 	memcpy(map->mirror + offset, &new, sizeof(new));
 	if (granule->owner == OWNER_BLOCK)
-		found(published,
-		      "P5: an atomic changes the block at %#" PRIx64 " of node %u, to which a "
-		      "word leads",
-		      (uint64_t)granule->first * GRANULE, map->node.process);
-	else if (granule->owner == OWNER_DIRECTORY)
+		return;
+	if (granule->owner == OWNER_DIRECTORY)
 		directory_changes(published,
 				  (uint64_t)(uintptr_t)map->node.region +
 					  (uint64_t)granule->first * GRANULE,
@@ -295,10 +299,10 @@ static uint32_t who_runs_since(struct published *published, unsigned node, uint6
 	const struct history *history = published->options.history;
 
 	for (; history && published->seen < history->ops; published->seen++) {
-		uint16_t client = history->op[published->seen].client;
+		const struct history_op *op = &history->op[published->seen];
 
-		if (client < CLIENTS_MAX && history->op[published->seen].kind != HISTORY_VISIT)
-			published->running[client] = published->seen + 1;
+		if (op->client < CLIENTS_MAX && op->kind != HISTORY_VISIT && !op->lot)
+			published->running[op->client] = published->seen + 1;
 	}
 	for (unsigned client = 0; history && client < CLIENTS_MAX; client++) {
 		const struct history_op *op;
@@ -373,8 +377,9 @@ void published_told(void *arg, const struct ptni_sim_event *event)
 			continue;
 		if (event->opcode == IBV_WR_RDMA_WRITE)
 			written(published, i, offset, event->len);
-		else if (event->opcode == IBV_WR_ATOMIC_CMP_AND_SWP && event->old == event->compare)
-			word_changes(published, map, offset, event->old, event->swap);
+		else if (event->opcode == IBV_WR_ATOMIC_CMP_AND_SWP)
+			word_changes(published, map, offset, event->old,
+				     event->old == event->compare ? event->swap : event->old);
 		else if (event->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD)
 			word_changes(published, map, offset, event->old,
 				     event->old + event->compare);

@@ -5,10 +5,11 @@
  *
  *   P1  A WRITE never changes bytes that a word leads to (R1, R3). Writing the same again is harmless.
  *   P2  Nor bytes that no word leads to any more while an operation still runs that began before they were
- *       unlinked, of a client that is not fenced (R7).
+ *       unlinked, of a client that is not fenced (R7). What runs in a lot is not looked at: it is several
+ *       operations of the library, one after the other.
  *   P3  A word of a subtable that was split never changes (H2).
  *   P4  Two words never lead to one block.
- *   P5  Atomics never change a block.
+ *   P5  Atomics are for words: none ever meets a block, not even in vain.
  *   P6  The directory never leads away from a subtable that was not split (H6).
  *
  * Each finding is one line of text. Nothing is allocated after published_table.

@@ -30,15 +30,20 @@ static void told(void *arg, const struct ptni_sim_event *event)
 	puts(event->ghost ? " ghost" : "");
 }
 
+/* What was attached before. */
+static int (*others)(struct world *world, void *arg);
+
 static int attach(struct world *world, void *arg)
 {
 	struct ptni_sim_observer observer = { .told = told };
+	int ret = ptni_sim_observe(world_sim(world), &observer);
 
-	return ptni_sim_observe(world_sim(world), &observer);
+	return ret || !others ? ret : others(world, arg);
 }
 
 void trace_attach(struct world_config *config)
 {
+	others = config->attach;
 	config->attach = attach;
 }
 
@@ -76,6 +81,11 @@ void trace_config(const struct world_config *config, FILE *to)
 		config->nodes, config->clients, config->workers,
 		config->one_worker ? "fibers" : "workers", config->ops, config->keys, config->hot,
 		config->preset, (unsigned long long)config->term_ns / 1000);
+	fprintf(to,
+		"keys: style %u, share %u and %u bits, %u alike; naps %u/%llu us; %u groups, cache %llu\n",
+		config->key.style, config->key.share, config->key.share_depth, config->key.same,
+		config->nap_one_in, (unsigned long long)config->nap_ns / 1000, config->groups,
+		(unsigned long long)config->cache_entries);
 	fprintf(to,
 		"faults: jitter %u, late %u/%u, slices %u B %u ns%s, inside %u/%u, overtake %u, writeback %u/%u, "
 		"refuse %u, transport %u, ghosts %u, bind %u, windows %u, post %u, channel %u, turn %u, "

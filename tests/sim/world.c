@@ -439,7 +439,7 @@ void world_run(const struct world_config *config, struct world_result *result_ou
 	}
 	world->config = *config;
 	world->result = result_out;
-	if (start(world))
+	if (world_keys_make(world) || start(world))
 		world_fail(world, "the world could not be made");
 	else
 		course(world);

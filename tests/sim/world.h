@@ -19,6 +19,7 @@
 #include "core/fabric/sim/sim.h"
 #include "core/node.h"
 #include "tests/sim/history.h"
+#include "tests/sim/world_keys.h"
 
 #include <patronus/hash.h>
 
@@ -41,6 +42,7 @@ enum world_act {
 	WORLD_UPDATE,
 	WORLD_DELETE,
 	WORLD_MULTI_GET,
+	WORLD_MULTI_PUT, /* or a multi-update */
 	WORLD_WALK,
 	WORLD_MEMORY, /* not the table: leased memory, all its life */
 	WORLD_COMPACT, /* every block of this worker's moves */
@@ -75,6 +77,7 @@ struct world_blow {
 	uint32_t node;
 	bool silent;
 	bool restart;
+	bool again; /* by verb, in each of the client's lives */
 	enum ptni_sim_death how;
 	uint64_t span_ns; /* of a pause or a cut; until a restart */
 };
@@ -90,6 +93,7 @@ struct world_config {
 	uint32_t nodes, clients, workers, ops; /* ops of each worker */
 	bool one_worker; /* the tasks of a client share one of the library's workers, as its fibers do */
 	uint32_t keys; /* numbers 0 .. keys - 1 */
+	struct world_key_config key;
 	uint32_t hot; /* the first so many get most of the operations */
 	uint32_t preset; /* the first so many keys are there before */
 	uint32_t weight[WORLD_ACTS];
@@ -103,6 +107,8 @@ struct world_config {
 	uint64_t term_ns, epoch_min_ns;
 	uint32_t spare_lanes;
 	uint32_t think_ns; /* up to so long between two operations */
+	uint32_t nap_one_in,
+		nap_ns; /* now and then so much longer, while the client's keeper goes on */
 	uint32_t blows;
 	struct world_blow blow[WORLD_BLOWS_MAX];
 	const struct world_step *script[WORLD_CLIENTS_MAX]; /* `ops` of them, instead of chance */

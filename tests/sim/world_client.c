@@ -52,7 +52,7 @@ static int table_open(struct world_life *life, struct ptn_worker *worker)
 	const struct world_config *config = &life->world->config;
 	struct ptni_hash_params params = { .groups = config->groups,
 					   .subtables = config->subtables,
-					   .seed = config->sim.seed | 1 };
+					   .seed = world_keys_seed(config) };
 	struct ptn_hash_options options = { .size = sizeof(options),
 					    .cache_entries = config->cache_entries };
 
@@ -211,10 +211,11 @@ static void blows_arm(struct world_life *life)
 {
 	const struct world_config *config = &life->world->config;
 
-	for (uint32_t i = 0; i < config->blows && !life->life_number; i++) {
+	for (uint32_t i = 0; i < config->blows; i++) {
 		const struct world_blow *blow = &config->blow[i];
 
-		if (blow->client == life->client_number && blow->verb && !blow->pause)
+		if (blow->client == life->client_number && blow->verb && !blow->pause &&
+		    (blow->again || !life->life_number))
 			ptni_sim_kill_at(life->process, blow->verb, blow->how, blow->silent);
 	}
 }

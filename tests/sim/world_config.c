@@ -46,6 +46,7 @@ void world_config_quiet(uint64_t seed, struct world_config *config_out)
 			    [WORLD_UPDATE] = 12,
 			    [WORLD_DELETE] = 12,
 			    [WORLD_MULTI_GET] = 4,
+			    [WORLD_MULTI_PUT] = 4,
 			    [WORLD_WALK] = 1 },
 		.value_max = 3000,
 		.groups = 2,
@@ -175,6 +176,23 @@ static void weights_draw(struct ptni_rng *rng, uint32_t *weight)
 	weight[WORLD_GET] += 2;
 }
 
+/* Keys that meet, sleepers with warm caches, deaths in every life: in half of the worlds each. */
+static void hostile_draw(uint64_t seed, struct world_config *config)
+{
+	struct ptni_rng rng;
+
+	ptni_rng_seed_stream(&rng, seed, 15);
+	if (half(&rng))
+		world_keys_draw(&rng, config);
+	if (half(&rng)) {
+		config->nap_one_in = PICK(&rng, 4, 10, 30);
+		config->nap_ns = PICK(&rng, 500, 3000, 15000) * US;
+	}
+	for (uint32_t i = 0; i < config->blows; i++)
+		config->blow[i].again = half(&rng);
+	config->groups = PICK(&rng, 2, 2, 2, 3, 5);
+}
+
 void world_config_draw(uint64_t seed, struct world_config *config)
 {
 	struct ptni_rng rng;
@@ -211,6 +229,7 @@ void world_config_draw(uint64_t seed, struct world_config *config)
 	config->stay = half(&rng);
 	while (config->subtables < config->nodes) /* as for any table: one for each node */
 		config->subtables *= 2;
+	hostile_draw(seed, config);
 	config->load_ns = 10 * config->term_ns + 100 * MS;
 	config->calm_ns = 40 * config->term_ns + 3000 * MS;
 }

@@ -43,9 +43,8 @@ bool world_parted(const struct world_life *life)
 
 static void key_look(struct world_life *life, uint32_t key)
 {
-	char name[WORLD_NAME_MAX];
-	size_t len = world_key_name(key, name);
-	unsigned node = ptni_hash_key_node(life->hash, name, len);
+	const struct world_key *name = &life->world->key[key];
+	unsigned node = ptni_hash_key_node(life->hash, name->name, name->len);
 	bool lost = ptni_client_node_error(life->client, node);
 	int ret = 0;
 

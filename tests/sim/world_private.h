@@ -16,7 +16,7 @@
 #include <string.h>
 
 enum {
-	WORLD_NAME_MAX = 24
+	WORLD_LOT_MAX = 8 /* keys of one multi-get or multi-put */
 };
 
 struct world_life;
@@ -30,8 +30,7 @@ struct world_worker {
 	uint32_t done; /* operations */
 	uint64_t op_began_ns; /* virtual; 0 = none runs */
 	bool ended;
-	uint8_t value[WORLD_VALUE_MAX];
-	uint8_t buffer[4][WORLD_VALUE_MAX];
+	uint8_t buffer[WORLD_LOT_MAX][WORLD_VALUE_MAX];
 };
 
 /* One process of a client, from birth to its end or death. */
@@ -97,6 +96,9 @@ struct world {
 	struct ptni_sim *sim;
 	struct history *history;
 	struct linear *linear;
+	struct world_key key[WORLD_KEYS_MAX];
+	uint8_t key_own[WORLD_KEYS_MAX][WORLD_KEY_OWN_BYTES];
+	uint8_t key_base[WORLD_KEY_LONGEST];
 	enum world_phase phase;
 	struct world_node node[WORLD_NODES_MAX];
 	struct world_client client[WORLD_CLIENTS_MAX];
@@ -133,12 +135,19 @@ int world_compact(struct world_worker *worker);
 /* world_memory.c */
 int world_memory(struct world_worker *worker);
 
+/* world_lot.c */
+int world_multi_get(struct world_worker *worker, uint32_t first);
+int world_multi_put(struct world_worker *worker, uint32_t first);
+
 /* world_work.c */
 void world_work(struct world_worker *worker);
 void world_preset(struct world_worker *worker);
 void world_verify(struct world_worker *worker);
 int world_get(struct world_worker *worker, uint32_t key);
-size_t world_key_name(uint32_t key, char *name); /* of WORLD_NAME_MAX bytes */
+uint32_t world_key_draw(struct world_worker *worker);
+/* Bytes of a value, its length is returned; and its number, 0 and a finding if it is none of ours. */
+size_t world_value_fill(const struct world *world, uint32_t key, uint32_t value, uint8_t *bytes);
+uint32_t world_value_read(struct world *world, uint32_t key, const uint8_t *bytes, size_t len);
 uint64_t world_now_ns(const struct world *world);
 
 #endif

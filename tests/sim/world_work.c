@@ -7,8 +7,6 @@
 
 enum {
 	REST_TERMS = 4,
-	NAME_MAX = WORLD_NAME_MAX,
-	MULTI = 4,
 	WALK_STEP = 8,
 	VERIFY_TRIES = 20,
 };
@@ -18,17 +16,7 @@ uint64_t world_now_ns(const struct world *world)
 	return ptni_sim_now_ns(world->sim);
 }
 
-/* ---- keys and values */
-
-static size_t name_of(uint32_t key, char *name)
-{
-	return (size_t)snprintf(name, NAME_MAX, key % 3 ? "k%u" : "a longer key %u", key);
-}
-
-size_t world_key_name(uint32_t key, char *name)
-{
-	return name_of(key, name);
-}
+/* ---- values */
 
 static uint64_t mix(uint32_t key, uint32_t value)
 {
@@ -51,7 +39,7 @@ static size_t value_len(const struct world *world, uint32_t key, uint32_t value)
 }
 
 /* Every byte follows from key and value. */
-static size_t value_fill(const struct world *world, uint32_t key, uint32_t value, uint8_t *bytes)
+size_t world_value_fill(const struct world *world, uint32_t key, uint32_t value, uint8_t *bytes)
 {
 	size_t len = value_len(world, key, value);
 	uint64_t pattern = mix(value, key);
@@ -63,8 +51,7 @@ static size_t value_fill(const struct world *world, uint32_t key, uint32_t value
 	return len;
 }
 
-/* The value's number; 0 and a finding if it is none of ours. */
-static uint32_t value_read(struct world *world, uint32_t key, const uint8_t *bytes, size_t len)
+uint32_t world_value_read(struct world *world, uint32_t key, const uint8_t *bytes, size_t len)
 {
 	static uint8_t expected[WORLD_VALUE_MAX];
 	uint32_t value = 0, of = 0;
@@ -75,7 +62,7 @@ static uint32_t value_read(struct world *world, uint32_t key, const uint8_t *byt
 	}
 	if (len >= 8 && of == key && value && value <= world->history->values &&
 	    value_len(world, key, value) == len) {
-		(void)value_fill(world, key, value, expected);
+		(void)world_value_fill(world, key, value, expected);
 		if (!memcmp(bytes, expected, len))
 			return value;
 	}
@@ -127,14 +114,14 @@ static int get_one(struct world_worker *worker, uint32_t key)
 	struct world *world = worker->life->world;
 	uint32_t op = history_begin(world->history, worker->number, HISTORY_GET, key, 0,
 				    world_now_ns(world));
-	char name[NAME_MAX];
-	size_t len = name_of(key, name), got = 0;
+	const struct world_key *name = &world->key[key];
+	size_t got = 0;
 	uint32_t value = 0;
-	int ret = ptn_hash_get(worker->worker, worker->life->hash, name, len, worker->buffer[0],
-			       WORLD_VALUE_MAX, &got);
+	int ret = ptn_hash_get(worker->worker, worker->life->hash, name->name, name->len,
+			       worker->buffer[0], WORLD_VALUE_MAX, &got);
 
 	if (!ret)
-		value = value_read(world, key, worker->buffer[0], got);
+		value = world_value_read(world, key, worker->buffer[0], got);
 	history_end(world->history, op, history_outcome(HISTORY_GET, ret), value,
 		    world_now_ns(world));
 	return ret;
@@ -150,53 +137,24 @@ static int write_one(struct world_worker *worker, enum history_kind kind, uint32
 	struct world *world = worker->life->world;
 	struct ptn_hash *hash = worker->life->hash;
 	uint32_t value = kind == HISTORY_DELETE ? 0 : history_value(world->history);
-	size_t bytes = value ? value_fill(world, key, value, worker->value) : 0;
+	size_t bytes = value ? world_value_fill(world, key, value, worker->buffer[0]) : 0;
 	uint32_t op = history_begin(world->history, worker->number, kind, key, value,
 				    world_now_ns(world));
-	char name[NAME_MAX];
-	size_t len = name_of(key, name);
+	const struct world_key *name = &world->key[key];
 	int ret;
 
 	if (kind == HISTORY_PUT)
-		ret = ptn_hash_put(worker->worker, hash, name, len, worker->value, bytes);
+		ret = ptn_hash_put(worker->worker, hash, name->name, name->len, worker->buffer[0],
+				   bytes);
 	else if (kind == HISTORY_INSERT)
-		ret = ptn_hash_insert(worker->worker, hash, name, len, worker->value, bytes);
+		ret = ptn_hash_insert(worker->worker, hash, name->name, name->len,
+				      worker->buffer[0], bytes);
 	else if (kind == HISTORY_UPDATE)
-		ret = ptn_hash_update(worker->worker, hash, name, len, worker->value, bytes);
+		ret = ptn_hash_update(worker->worker, hash, name->name, name->len,
+				      worker->buffer[0], bytes);
 	else
-		ret = ptn_hash_delete(worker->worker, hash, name, len);
+		ret = ptn_hash_delete(worker->worker, hash, name->name, name->len);
 	history_end(world->history, op, history_outcome(kind, ret), 0, world_now_ns(world));
-	return ret;
-}
-
-static int multi_get(struct world_worker *worker, uint32_t first)
-{
-	struct world *world = worker->life->world;
-	struct ptn_hash_item item[MULTI];
-	char name[MULTI][NAME_MAX];
-	uint32_t op[MULTI], key[MULTI];
-	int ret;
-
-	for (unsigned i = 0; i < MULTI; i++) {
-		key[i] = (first + i) % world->config.keys;
-		item[i] = (struct ptn_hash_item){ .key = name[i],
-						  .key_len_bytes = name_of(key[i], name[i]),
-						  .buffer = worker->buffer[i],
-						  .capacity_bytes = WORLD_VALUE_MAX,
-						  .result = -EAGAIN };
-		op[i] = history_begin(world->history, worker->number, HISTORY_GET, key[i], 0,
-				      world_now_ns(world));
-	}
-	ret = ptn_hash_multi_get(worker->worker, worker->life->hash, item, MULTI);
-	for (unsigned i = 0; i < MULTI; i++) {
-		int result = ret ? ret : item[i].result;
-		uint32_t value = 0;
-
-		if (!result)
-			value = value_read(world, key[i], worker->buffer[i], item[i].len_bytes);
-		history_end(world->history, op[i], history_outcome(HISTORY_GET, result), value,
-			    world_now_ns(world));
-	}
 	return ret;
 }
 
@@ -205,30 +163,18 @@ struct visit {
 	uint32_t walk;
 };
 
-static bool key_of(const struct world *world, const void *name, size_t len, uint32_t *key_out)
-{
-	char expected[NAME_MAX];
-
-	for (uint32_t key = 0; key < world->config.keys; key++)
-		if (name_of(key, expected) == len && !memcmp(expected, name, len)) {
-			*key_out = key;
-			return true;
-		}
-	return false;
-}
-
 static int visit(void *arg, const void *name, size_t name_len, const void *bytes, size_t len)
 {
 	struct visit *visit = arg;
 	struct world *world = visit->worker->life->world;
-	uint32_t key = 0;
+	int64_t key = world_key_find(world, name, name_len);
 
-	if (!key_of(world, name, name_len, &key)) {
+	if (key < 0) {
 		world_fail(world, "a walk met a key of %zu bytes that nobody wrote", name_len);
 		return -EPROTO;
 	}
-	history_visit(world->history, visit->walk, key, value_read(world, key, bytes, len),
-		      world_now_ns(world));
+	history_visit(world->history, visit->walk, (uint32_t)key,
+		      world_value_read(world, (uint32_t)key, bytes, len), world_now_ns(world));
 	return 0;
 }
 
@@ -249,38 +195,54 @@ static int walk(struct world_worker *worker)
 	return ret;
 }
 
-static const char *const act_name[] = { "get",       "put",  "insert",        "update",    "delete",
-					"multi-get", "walk", "leased memory", "compacting" };
+static const char *const act_name[] = { "get",           "put",       "insert",    "update",
+					"delete",        "multi-get", "multi-put", "walk",
+					"leased memory", "compacting" };
 
-static bool act(struct world_worker *worker, enum world_act what, uint32_t key)
+static int act_run(struct world_worker *worker, enum world_act what, uint32_t key)
 {
 	static const enum history_kind kind[] = { [WORLD_PUT] = HISTORY_PUT,
 						  [WORLD_INSERT] = HISTORY_INSERT,
 						  [WORLD_UPDATE] = HISTORY_UPDATE,
 						  [WORLD_DELETE] = HISTORY_DELETE };
+
+	switch (what) {
+	case WORLD_GET:
+		return get_one(worker, key);
+	case WORLD_MULTI_GET:
+		return world_multi_get(worker, key);
+	case WORLD_MULTI_PUT:
+		return world_multi_put(worker, key);
+	case WORLD_WALK:
+		return walk(worker);
+	case WORLD_MEMORY:
+		return world_memory(worker);
+	case WORLD_COMPACT:
+		return world_compact(worker);
+	default:
+		return write_one(worker, kind[what], key);
+	}
+}
+
+static int act_timed(struct world_worker *worker, enum world_act what, uint32_t key)
+{
 	struct world *world = worker->life->world;
 	uint64_t took_ns;
 	int ret;
 
 	worker->op_began_ns = world_now_ns(world);
-	if (what == WORLD_GET)
-		ret = get_one(worker, key);
-	else if (what == WORLD_MULTI_GET)
-		ret = multi_get(worker, key);
-	else if (what == WORLD_WALK)
-		ret = walk(worker);
-	else if (what == WORLD_MEMORY)
-		ret = world_memory(worker);
-	else if (what == WORLD_COMPACT)
-		ret = world_compact(worker);
-	else
-		ret = write_one(worker, kind[what], key);
+	ret = act_run(worker, what, key);
 	took_ns = world_now_ns(world) - worker->op_began_ns;
-	if (what != WORLD_MULTI_GET && what != WORLD_WALK && what != WORLD_COMPACT &&
-	    took_ns > world->result->longest_ns)
+	if (what != WORLD_MULTI_GET && what != WORLD_MULTI_PUT && what != WORLD_WALK &&
+	    what != WORLD_COMPACT && took_ns > world->result->longest_ns)
 		world->result->longest_ns = took_ns;
 	worker->op_began_ns = 0;
-	return judge(worker, act_name[what], key, ret);
+	return ret;
+}
+
+static bool act(struct world_worker *worker, enum world_act what, uint32_t key)
+{
+	return judge(worker, act_name[what], key, act_timed(worker, what, key));
 }
 
 /* ---- workloads */
@@ -301,7 +263,7 @@ static enum world_act act_draw(struct world_worker *worker)
 	return WORLD_GET;
 }
 
-static uint32_t key_draw(struct world_worker *worker)
+uint32_t world_key_draw(struct world_worker *worker)
 {
 	const struct world_config *config = &worker->life->world->config;
 
@@ -326,9 +288,12 @@ void world_work(struct world_worker *worker)
 		else if (script && worker == life->worker)
 			alive = act(worker, script[number].act, script[number].key);
 		else if (!script)
-			alive = act(worker, act_draw(worker), key_draw(worker));
+			alive = act(worker, act_draw(worker), world_key_draw(worker));
 		if (alive && config->think_ns)
 			ptni_sim_sleep(ptni_rng_below(&worker->rng, config->think_ns));
+		if (alive && config->nap_one_in &&
+		    ptni_rng_chance(&worker->rng, 1, config->nap_one_in))
+			ptni_sim_sleep(config->nap_ns);
 	}
 }
 
@@ -339,6 +304,28 @@ void world_preset(struct world_worker *worker)
 	for (uint32_t key = 0; key < config->preset; key++)
 		if (!act(worker, WORLD_PUT, key))
 			return;
+}
+
+/* Without faults only memory may be wanting, and may have to be waited for: what the dead held comes back in time. */
+static void verify_act(struct world_worker *worker, enum world_act what, uint32_t key)
+{
+	struct world *world = worker->life->world;
+	struct ptn_cause cause;
+	int ret = 0;
+
+	for (int try = 0; try < VERIFY_TRIES && !world_failed(world); try++) {
+		if (try)
+			ptni_sim_sleep(world->config.term_ns);
+		ret = act_timed(worker, what, key);
+		(void)judge(worker, act_name[what], key, ret);
+		/* a lane breaks when an operation has to end with a request under way */
+		if (ret != -ETIMEDOUT && ptn_error_scope(ret) != PTN_SCOPE_LANE)
+			break;
+	}
+	ptn_worker_cause(worker->worker, &cause);
+	if (ret && ret != -ENOMEM && ret != -ENOENT)
+		world_fail(world, "without faults, %s of key %u: %s (%d, %s)", act_name[what], key,
+			   ptn_strerror(ret), ret, cause.where ? cause.where : "?");
 }
 
 /* Without faults every key can be read, and the whole table walked. */
@@ -362,13 +349,12 @@ void world_verify(struct world_worker *worker)
 		world_fail(world, "without faults, ptn_hash_info: %s (%d)", ptn_strerror(ret), ret);
 	else
 		world->result->splits = (uint32_t)info.subtables;
-	for (uint32_t key = 0; key < world->config.keys && !world_failed(world); key++)
-		(void)(act(worker, WORLD_PUT, key) && act(worker, WORLD_UPDATE, key) &&
-		       (key % 2 || act(worker, WORLD_DELETE, key)));
-	for (int i = 0; i < 2 && !world_failed(world); i++)
-		(void)act(worker, WORLD_COMPACT, 0);
-	for (uint32_t key = 0; key < world->config.keys && !world_failed(world); key++)
-		(void)act(worker, WORLD_GET, key);
+	for (uint32_t key = 0; key < world->config.keys && !world_failed(world); key++) {
+		verify_act(worker, WORLD_PUT, key);
+		verify_act(worker, WORLD_UPDATE, key);
+		if (!(key % 2))
+			verify_act(worker, WORLD_DELETE, key);
+	}
 	leak_check(worker);
 	worker->life->dropping = true;
 	ptn_hash_close(worker->life->hash);
