@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The end of a space's last handle, in the keeper: empty chunks go back, the others are left for
- * adopters, then the session's use of the space ends. One call at a time, never waited for.
+ * adopters, then the session's use of the space ends. One call at a time, waited for only when the client
+ * closes: then it has a quarter of a term for all of them.
  *
  * The client opens the space again meanwhile: the node counts opens, and a close that does not know of
  * the latest one ends nothing.
@@ -187,6 +188,18 @@ static bool step(struct ptni_closing *closing, struct ptn_worker *keeper)
 	return ret != 0;
 }
 
+/* It is done with, well or not. */
+static void closing_end(struct ptni_alloc_state *state, struct ptni_closing *closing)
+{
+	if (!closing->whole &&
+	    closing->call.status) /* opened again, so the session's use goes on */
+		atomic_store(&state->strays, true);
+	pthread_mutex_lock(&state->lock);
+	cds_list_del(&closing->link);
+	pthread_mutex_unlock(&state->lock);
+	ptni_closing_free(closing);
+}
+
 void ptni_closing_step(struct ptni_alloc_state *state, struct ptn_worker *keeper, unsigned node)
 {
 	struct ptni_closing *closing, *found = NULL;
@@ -199,12 +212,31 @@ void ptni_closing_step(struct ptni_alloc_state *state, struct ptn_worker *keeper
 	if (!found)
 		return;
 	ptni_client_want_epoch(state->client, node, 1); /* so that the hook comes again */
-	if (!step(found, keeper))
-		return;
-	if (!found->whole && found->call.status) /* opened again, so the session's use goes on */
-		atomic_store(&state->strays, true);
+	if (step(found, keeper))
+		closing_end(state, found);
+}
+
+void ptni_closings_finish(void *arg, struct ptn_worker *keeper, uint64_t deadline_ns)
+{
+	struct ptni_alloc_state *state = arg;
+	struct ptni_space *space, *next_space;
+	struct ptni_closing *closing, *next;
+	struct ptni_wait wait;
+	bool more = true;
+
 	pthread_mutex_lock(&state->lock);
-	cds_list_del(&found->link);
+	cds_list_for_each_entry_safe(space, next_space, &state->spaces, link)
+		if (!space->refs && !space->busy)
+			ptni_closing_begin(state, space);
 	pthread_mutex_unlock(&state->lock);
-	ptni_closing_free(found);
+	ptni_wait_begin(&wait, keeper, deadline_ns);
+	while (more && !cds_list_empty(&state->closings)) {
+		cds_list_for_each_entry_safe(closing, next, &state->closings, link)
+			if (ptni_client_node_error(state->client, closing->node) ||
+			    step(closing, keeper)) {
+				ptni_call_cancel(&closing->call);
+				closing_end(state, closing);
+			}
+		more = !ptni_wait_turn(&wait);
+	}
 }

@@ -55,6 +55,8 @@ int ptni_alloc_state(struct ptn_client *client, struct ptni_alloc_state **state_
 		ret = ptni_client_hook_add(client, ptni_board_hook, state);
 		if (!ret)
 			ret = ptni_client_attach(client, &state_key, state, state_close);
+		if (!ret) /* without it the session's end does what is left */
+			(void)ptni_client_finisher_add(client, ptni_closings_finish, state);
 		if (ret) {
 			ptni_client_hook_remove(client, ptni_board_hook, state);
 			pthread_mutex_destroy(&state->lock);

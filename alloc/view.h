@@ -296,6 +296,8 @@ int ptni_board_hook(void *state, struct ptn_worker *keeper, unsigned node);
 /* Nobody has the space open any more: gather what goes back, free the handle. Lock held. */
 void ptni_closing_begin(struct ptni_alloc_state *state, struct ptni_space *space);
 void ptni_closing_free(struct ptni_closing *closing);
+/* Those that are under way or still to come, as far as they get in time; in the client's close. */
+void ptni_closings_finish(void *state, struct ptn_worker *keeper, uint64_t deadline_ns);
 /* A step of the ends under way on that node; posts, does not wait. */
 void ptni_closing_step(struct ptni_alloc_state *state, struct ptn_worker *keeper, unsigned node);
 

@@ -12,6 +12,7 @@
 
 enum {
 	SPARES_DEFAULT = 1,
+	FINISH_DIVISOR = 3,
 };
 #define CONNECT_TIMEOUT_NS UINT64_C(5000000000)
 
@@ -176,6 +177,18 @@ int ptn_client_open(const char *const *addresses, size_t count,
 	return ptni_client_open(addresses, count, options, NULL, client_out);
 }
 
+/* What the sessions' leases surely last for, since the keeper extends them early (keeper.c, 1). */
+static void finishers_run(struct ptn_client *client)
+{
+	uint64_t deadline_ns =
+		ptni_clock_read(client->clock) + client->options.op_timeout_ns / FINISH_DIVISOR;
+
+	for (unsigned i = 0; i < PTNI_FINISHERS_MAX; i++)
+		if (client->finisher[i].fn)
+			client->finisher[i].fn(client->finisher[i].arg,
+					       client->worker[PTNI_KEEPER_WORKER], deadline_ns);
+}
+
 int ptn_client_close(struct ptn_client *client)
 {
 	bool used = false;
@@ -189,6 +202,7 @@ int ptn_client_close(struct ptn_client *client)
 	if (used)
 		return -EBUSY;
 	ptni_keeper_stop(client->keeper);
+	finishers_run(client);
 	destroy(client);
 	return 0;
 }
@@ -238,6 +252,23 @@ int ptni_client_attach(struct ptn_client *client, const void *key, void *value,
 
 	pthread_mutex_lock(&client->lock);
 	ret = ptni_attachment_add(client->attachment, key, value, close);
+	pthread_mutex_unlock(&client->lock);
+	return ret;
+}
+
+int ptni_client_finisher_add(struct ptn_client *client,
+			     void (*finish)(void *arg, struct ptn_worker *keeper,
+					    uint64_t deadline_ns),
+			     void *arg)
+{
+	int ret = -ENOSPC;
+
+	pthread_mutex_lock(&client->lock);
+	for (unsigned i = 0; ret && i < PTNI_FINISHERS_MAX; i++)
+		if (!client->finisher[i].fn) {
+			client->finisher[i] = (struct ptni_finisher){ finish, arg };
+			ret = 0;
+		}
 	pthread_mutex_unlock(&client->lock);
 	return ret;
 }

@@ -8,6 +8,7 @@
 
 enum {
 	PTNI_HOOKS_MAX = 64,
+	PTNI_FINISHERS_MAX = 4,
 	PTNI_KEEPER_WORKER = 0,
 };
 
@@ -18,6 +19,11 @@ struct ptni_hook {
 	void *arg;
 	int (*removed_fn)(void *arg, struct ptn_worker *worker, unsigned node);
 	unsigned running;
+};
+
+struct ptni_finisher {
+	void (*fn)(void *arg, struct ptn_worker *keeper, uint64_t deadline_ns);
+	void *arg;
 };
 
 struct ptn_client {
@@ -44,6 +50,7 @@ struct ptn_client {
 	bool worker_taken[PTNI_WORKERS_MAX];
 	unsigned workers;
 	struct ptni_hook hook[PTNI_HOOKS_MAX];
+	struct ptni_finisher finisher[PTNI_FINISHERS_MAX];
 	pthread_cond_t hook_ended; /* with lock: one that ran has returned */
 	struct ptni_attachment attachment[PTNI_ATTACHMENTS_MAX];
 };

@@ -315,6 +315,12 @@ void *ptni_client_attachment(struct ptn_client *client, const void *key);
 int ptni_client_attach(struct ptn_client *client, const void *key, void *value,
 		       void (*close)(void *));
 struct ptn_worker *ptni_client_keeper(struct ptn_client *client);
+/* finish(arg, keeper's worker, deadline): when the client closes, before anything of it is torn down. The workers are
+ * closed, the keeper takes no more turns, its worker is the caller's; the sessions may be over. -ENOSPC. */
+int ptni_client_finisher_add(struct ptn_client *client,
+			     void (*finish)(void *arg, struct ptn_worker *keeper,
+					    uint64_t deadline_ns),
+			     void *arg);
 
 /* --- epochs --------------------------------------------------------------------------------------- */
 
