@@ -61,7 +61,7 @@ static void memory_gone(struct ptni_node_memory *memory)
 	(void)ptni_extent_map_clean(allocator->map, PTNI_CLEAN_NOW_BYTES);
 	ptni_allocator_account(allocator);
 	ptni_waiter_answer(&memory->waiter, 0);
-	ptni_waiter_answer(&memory->give, PTN_E_LEASE_EXPIRED);
+	ptni_waiter_answer(&memory->give, -ENOENT);
 	free(memory);
 }
 

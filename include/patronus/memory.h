@@ -85,6 +85,8 @@ PTN_API uint64_t ptn_memory_length(const struct ptn_memory *memory);
  * all rights, freed when that ends.
  * Deaths: if the offer is not claimed within its term, or the giver's session ends before it is, the
  * memory is freed. After the claim the giver no longer matters. The node's end ends everything.
+ * Taking it back: until the claim, ptn_memory_free on another handle that the giver's session has on the memory
+ * withdraws the offer and frees it; the ticket is worth nothing then. After the claim that is -EPERM.
  * Others can still ptn_memory_acquire by address before and after, not while it is on offer.
  */
 struct ptn_ticket {
@@ -102,7 +104,8 @@ struct ptn_ticket {
 PTN_API int ptn_memory_give(struct ptn_memory *memory, uint64_t term_ns,
 			    struct ptn_ticket *ticket_out);
 /*
- * Errors: -ENOENT no such offer: claimed, out of time, or its giver is gone; -EDQUOT and PTN_E_QUOTA leave
+ * Errors: -ENOENT no such offer: claimed, out of time, taken back, or its giver is gone; -EIO the node's card
+ * could not grant the window: the offer is gone and the memory freed; -EDQUOT and PTN_E_QUOTA leave
  * the offer as it was, as does -EINVAL; PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, -ETIMEDOUT: claimed or not,
  * if it was it is freed at the end of `term_ns`.
  */
@@ -110,7 +113,8 @@ PTN_API int ptn_memory_claim(struct ptn_worker *worker, const struct ptn_ticket 
 			     uint64_t term_ns, struct ptn_memory **memory_out);
 
 /* End the lease now. release: the memory stays allocated (until this session ends); free: it goes back to the node.
- * Both free the handle, whatever they return; 0 also when the lease had ended before. */
+ * Both free the handle, whatever they return; 0 also when the lease had ended before. free, of another session's
+ * memory: -EPERM, only the own lease has ended. */
 PTN_API int ptn_memory_release(struct ptn_memory *memory);
 PTN_API int ptn_memory_free(struct ptn_memory *memory);
 

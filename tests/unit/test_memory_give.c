@@ -159,6 +159,178 @@ static void give__that_is_refused_changes_nothing(void **state)
 	alloc_bed_run(&options, refused_body);
 }
 
+/* --- taking it back -------------------------------------------------------------------------------- */
+
+struct back {
+	struct alloc_bed *bed;
+	struct ptn_worker *second; /* of client 0 */
+	struct ptn_memory *memory, *mine, *claimed;
+	struct ptn_ticket ticket;
+	int freed, given, taken;
+};
+
+/* Client 0 has the memory twice. */
+static void back_open(struct back *back)
+{
+	back->memory = allocate(back->bed, 0, 4);
+	assert_int_equal(ptn_memory_acquire(back->second, ptn_memory_address(back->memory), 64, ALL,
+					    900 * MS, &back->mine),
+			 0);
+}
+
+static void back_free(void *arg)
+{
+	struct back *back = arg;
+
+	back->freed = ptn_memory_free(back->mine);
+}
+
+static void back_give(void *arg)
+{
+	struct back *back = arg;
+
+	back->given = ptn_memory_give(back->memory, 500 * MS, &back->ticket);
+}
+
+static void back_claim(void *arg)
+{
+	struct back *back = arg;
+
+	back->taken =
+		ptn_memory_claim(back->bed->worker[1], &back->ticket, 500 * MS, &back->claimed);
+}
+
+/* Both to their ends, the second one so many turns after the first. */
+static void both(struct back *back, void (*first)(void *), void (*second)(void *), int turns)
+{
+	struct ptni_fiber *a, *b;
+	bool more = true, going = true;
+
+	assert_int_equal(ptni_fiber_create(back->bed->pool, first, back, &a), 0);
+	assert_int_equal(ptni_fiber_create(back->bed->pool, second, back, &b), 0);
+	for (int i = 0; more || going; i++) {
+		if (more)
+			more = ptni_fiber_resume(a);
+		if (going && i >= turns)
+			going = ptni_fiber_resume(b);
+		ptni_fiber_suspend();
+	}
+}
+
+static void back_free_body(struct alloc_bed *bed)
+{
+	struct back back = { .bed = bed };
+
+	alloc_bed_client(bed, 0);
+	alloc_bed_client(bed, 1);
+	assert_int_equal(ptn_worker_open(bed->client[0], &back.second), 0);
+	/* freed, then claimed */
+	back_open(&back);
+	back_give(&back);
+	assert_int_equal(back.given, 0);
+	back_free(&back);
+	assert_int_equal(back.freed, 0);
+	back_claim(&back);
+	assert_int_equal(back.taken, -ENOENT);
+	alloc_bed_pass(bed, 10 * MS);
+	assert_int_equal(used(bed), 0);
+	assert_int_equal(session_bytes(bed, 0), 0);
+	/* claimed, then freed */
+	back_open(&back);
+	back_give(&back);
+	back_claim(&back);
+	assert_int_equal(back.taken, 0);
+	back_free(&back);
+	assert_int_equal(back.freed, -EPERM);
+	expect(back.claimed, 4);
+	assert_int_equal(ptn_memory_free(back.claimed), 0);
+	alloc_bed_pass(bed, 10 * MS);
+	assert_int_equal(used(bed), 0);
+	ptn_worker_close(back.second);
+	alloc_bed_client_close(bed, 1);
+	alloc_bed_client_close(bed, 0);
+}
+
+/* 3. Whoever comes first. */
+static void offer__can_be_taken_back_until_it_is_claimed(void **state)
+{
+	alloc_bed_run(NULL, back_free_body);
+}
+
+static void back_race_body(struct alloc_bed *bed)
+{
+	struct back back = { .bed = bed };
+	int freed = 0, claimed = 0;
+
+	alloc_bed_client(bed, 0);
+	alloc_bed_client(bed, 1);
+	assert_int_equal(ptn_worker_open(bed->client[0], &back.second), 0);
+	for (int turns = -12; turns < 12; turns++) {
+		back_open(&back);
+		back_give(&back);
+		assert_int_equal(back.given, 0);
+		if (turns < 0)
+			both(&back, back_free, back_claim, -turns);
+		else
+			both(&back, back_claim, back_free, turns);
+		assert_true(back.freed ? back.freed == -EPERM && !back.taken :
+					 back.taken == -ENOENT);
+		freed += !back.freed;
+		claimed += !back.taken;
+		if (!back.taken) {
+			expect(back.claimed, 4);
+			assert_int_equal(ptn_memory_free(back.claimed), 0);
+		}
+		alloc_bed_pass(bed, 10 * MS);
+		assert_int_equal(used(bed), 0);
+		assert_int_equal(alloc_bed_info(bed).leases, 0);
+	}
+	assert_true(freed && claimed);
+	ptn_worker_close(back.second);
+	alloc_bed_client_close(bed, 1);
+	alloc_bed_client_close(bed, 0);
+}
+
+static void offer__is_freed_or_claimed_when_both_are_under_way(void **state)
+{
+	alloc_bed_run(NULL, back_race_body);
+}
+
+static void back_giving_body(struct alloc_bed *bed)
+{
+	struct back back = { .bed = bed };
+
+	alloc_bed_client(bed, 0);
+	alloc_bed_client(bed, 1);
+	assert_int_equal(ptn_worker_open(bed->client[0], &back.second), 0);
+	for (int turns = -12; turns < 12; turns++) {
+		back_open(&back);
+		if (turns < 0)
+			both(&back, back_free, back_give, -turns);
+		else
+			both(&back, back_give, back_free, turns);
+		assert_int_equal(back.freed, 0);
+		if (back.given) {
+			assert_int_equal(back.given, -ENOENT);
+			assert_int_equal(ptn_memory_release(back.memory), 0);
+		} else {
+			back_claim(&back);
+			assert_int_equal(back.taken, -ENOENT);
+		}
+		alloc_bed_pass(bed, 10 * MS);
+		assert_int_equal(used(bed), 0);
+		assert_int_equal(alloc_bed_info(bed).leases, 0);
+	}
+	ptn_worker_close(back.second);
+	alloc_bed_client_close(bed, 1);
+	alloc_bed_client_close(bed, 0);
+}
+
+static void memory__freed_while_it_is_being_given_is_not_there(void **state)
+{
+	alloc_bed_run(NULL, back_giving_body);
+}
+
 /* --- deaths --------------------------------------------------------------------------------------- */
 
 static void term_body(struct alloc_bed *bed)
@@ -291,6 +463,9 @@ int main(void)
 		cmocka_unit_test(give__makes_it_nobodys_and_claim_the_receivers),
 		cmocka_unit_test(give__can_go_on_and_on),
 		cmocka_unit_test(give__that_is_refused_changes_nothing),
+		cmocka_unit_test(offer__can_be_taken_back_until_it_is_claimed),
+		cmocka_unit_test(offer__is_freed_or_claimed_when_both_are_under_way),
+		cmocka_unit_test(memory__freed_while_it_is_being_given_is_not_there),
 		cmocka_unit_test(offer__that_nobody_takes_is_freed_in_time),
 		cmocka_unit_test(offer__ends_with_its_givers_session),
 		cmocka_unit_test(claim__makes_it_live_and_die_with_the_receiver),
