@@ -22,6 +22,7 @@ enum {
 	LEASE_AREAS = 6, /* that others may acquire */
 	LEASE_WORDS = 64, /* of an area */
 	LEASE_MARKS = 1024,
+	LEASE_TERM_MIN_NS = 100000,
 };
 
 /* Memory that its owner shows to the others. */
@@ -52,12 +53,13 @@ struct lease_world {
 	uint64_t seed;
 	struct ptni_sim *sim;
 	struct ptni_rng rng;
+	const struct lease_options *options;
 	struct lease_result *result;
 	struct shadow *shadow;
 	struct ptni_sim_process *node_process;
 	struct ptn_node *node;
 	struct ptni_allocator *allocator;
-	bool closing, node_closing;
+	bool calm, closing, node_closing;
 	bool rough; /* lanes may break, processes may stall for longer than a term */
 	uint64_t term_ns; /* of leases, at most */
 	uint32_t marks; /* given out */

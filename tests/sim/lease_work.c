@@ -9,7 +9,6 @@
 
 enum {
 	BYTES = LEASE_WORDS * 8,
-	TERM_MIN_NS = 100000,
 	TOUCHES = 4, /* accesses of a lease, at most */
 };
 
@@ -60,8 +59,9 @@ static bool judge(const struct holding *holding, const char *what, int ret, uint
 	if (ended(ret) && left_before_ns && left_ns && !may_be_gone(holding))
 		lease_fail(world, "lease", "client %u: %s: %s with %lu ns of the term left",
 			   holding->client->number, what, ptn_errname(ret), left_ns);
-	else if (!ended(ret) && !(world->rough && (ret == PTN_E_SESSION_FENCED ||
-						   ret == -ETIMEDOUT || ret == PTN_E_NODE_DOWN)))
+	else if (!ended(ret) &&
+		 !(world->rough && (ret == PTN_E_SESSION_FENCED || ret == -ETIMEDOUT ||
+				    ret == PTN_E_NODE_DOWN || ret == PTN_E_LANE_BROKEN)))
 		lease_fail(world, "error", "client %u: %s: %s", holding->client->number, what,
 			   ptn_errname(ret));
 	return false;
@@ -217,7 +217,7 @@ static void end(struct holding *holding)
 
 static uint64_t term_draw(struct lease_client *client)
 {
-	return TERM_MIN_NS + below(client, client->world->term_ns - TERM_MIN_NS + 1);
+	return LEASE_TERM_MIN_NS + below(client, client->world->term_ns - LEASE_TERM_MIN_NS + 1);
 }
 
 /* true: go on. */
@@ -226,10 +226,11 @@ static bool refused(const struct lease_client *client, const char *what, int ret
 	struct lease_world *world = client->world;
 
 	if (ret != -ENOMEM && ret != -EDQUOT && ret != PTN_E_QUOTA && ret != -ENOENT &&
-	    !(world->rough && (ret == -ETIMEDOUT || ret == PTN_E_SESSION_FENCED || ended(ret))))
+	    !(world->rough && (ret == -ETIMEDOUT || ret == PTN_E_SESSION_FENCED ||
+			       ret == PTN_E_LANE_BROKEN || ret == PTN_E_NODE_DOWN || ended(ret))))
 		lease_fail(world, "error", "client %u: %s: %s", client->number, what,
 			   ptn_errname(ret));
-	return ret != PTN_E_SESSION_FENCED && !world->result->oracle;
+	return ret != PTN_E_SESSION_FENCED && ret != PTN_E_NODE_DOWN && !world->result->oracle;
 }
 
 static bool own(struct lease_client *client)

@@ -8,6 +8,7 @@ enum {
 	STEP_NS = 200000,
 	POLL_NS = 20000,
 	NODE_IDLE_NS = 5000,
+	DRIFT_PPM = 1000, /* that the node allows for */
 };
 #define SESSION_TERM_NS UINT64_C(20000000)
 #define PATIENCE_NS     UINT64_C(500000000)
@@ -58,8 +59,9 @@ static void node_main(void *arg)
 		.sessions_max = 8,
 		.session_workers_max = 4,
 		.session_leases_max = world->leases_max,
-		.drift_ppm = 1000,
+		.drift_ppm = DRIFT_PPM,
 	};
+	struct ptn_node_info info;
 	int ret = ptni_node_open_clock("sim:node", &options,
 				       ptni_sim_process_clock(world->node_process), &world->node);
 
@@ -71,6 +73,8 @@ static void node_main(void *arg)
 		ptni_node_step(world->node);
 		ptni_sim_doze(NODE_IDLE_NS);
 	}
+	if (!ret && !ptn_node_info(world->node, &info))
+		world->result->fences = (uint32_t)info.fences;
 	ptn_node_close(world->node);
 	world->node = NULL;
 }
@@ -145,6 +149,79 @@ static void faults_draw(struct lease_world *world)
 	faults->stall_one_in = draw(world, 40);
 	faults->stall_ns = (uint32_t)world->term_ns;
 	world->rough = faults->stall_one_in;
+}
+
+/* Drift and steps together: half of what the node allows for is a client's, half its own. */
+static void clocks_draw(struct lease_world *world, struct ptni_rng *rng,
+			struct ptni_sim_faults *faults)
+{
+	uint64_t left_ppm = DRIFT_PPM - 2 * (uint64_t)faults->drift_ppm;
+
+	faults->step_one_in = ptni_rng_chance(rng, 1, 3) ? 0 : 1u << (1 + ptni_rng_below(rng, 8));
+	faults->step_ns = (uint32_t)(LEASE_TERM_MIN_NS * left_ppm / 1000000 / 2);
+}
+
+struct cut {
+	struct lease_world *world;
+	unsigned client;
+	uint64_t span_ns;
+};
+
+static void cut_fall(void *arg)
+{
+	struct cut *cut = arg;
+	struct lease_world *world = cut->world;
+
+	if (!world->calm) {
+		world->result->cuts++;
+		ptni_sim_cut(world->client[cut->client].process, world->node_process, cut->span_ns);
+	}
+	free(cut);
+}
+
+/* From shorter than a lease to longer than a session. */
+static void cuts_draw(struct lease_world *world, struct ptni_rng *rng)
+{
+	uint64_t most_ns[] = { world->term_ns, 4 * world->term_ns, 3 * SESSION_TERM_NS };
+	uint32_t count = (uint32_t)ptni_rng_below(rng, 4);
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct cut *cut = malloc(sizeof(*cut));
+
+		if (!cut)
+			abort(); /* no memory for the test itself */
+		*cut = (struct cut){ .world = world,
+				     .client = (unsigned)ptni_rng_below(rng, LEASE_CLIENTS) };
+		cut->span_ns = 1 + ptni_rng_below(rng, most_ns[ptni_rng_below(rng, 3)]);
+		if (ptni_sim_after(world->sim, ptni_rng_below(rng, 40 * world->term_ns), cut_fall,
+				   cut))
+			abort();
+		world->rough = true;
+	}
+}
+
+static void jump(void *arg)
+{
+	struct lease_world *world = arg;
+
+	if (world->calm)
+		return;
+	ptni_sim_clock_step(world->node_process, (int64_t)world->options->jump_ns);
+	if (ptni_sim_after(world->sim, world->term_ns, jump, world))
+		abort();
+}
+
+static void hardships_draw(struct lease_world *world)
+{
+	struct ptni_rng rng;
+
+	ptni_rng_seed_stream(&rng, world->seed, 78);
+	if (world->options->harsh) {
+		clocks_draw(world, &rng, ptni_sim_faults(world->sim));
+		cuts_draw(world, &rng);
+	}
+	if (world->options->jump_ns)
+		jump(world);
 }
 
 /* --- phases ------------------------------------------------------------------------------------------------- */
@@ -222,7 +299,10 @@ static void phases(struct lease_world *world)
 {
 	run_for(world, STEP_NS); /* they open */
 	faults_draw(world);
+	hardships_draw(world);
 	run_until(world, false, "finish its work");
+	world->calm = true;
+	ptni_sim_cuts_heal(world->sim);
 	memset(ptni_sim_faults(world->sim), 0, sizeof(struct ptni_sim_faults));
 	run_for(world, 4 * world->term_ns + 2 * STEP_NS);
 	if (!world->result->oracle && world->allocator->memory.used_bytes)
@@ -238,14 +318,24 @@ static void phases(struct lease_world *world)
 
 void lease_world_run(uint64_t seed, struct lease_result *result_out)
 {
+	const struct lease_options options = { .seed = seed };
+
+	lease_world_run_with(&options, result_out);
+}
+
+void lease_world_run_with(const struct lease_options *options, struct lease_result *result_out)
+{
 	static struct lease_world world;
-	struct ptni_sim_config config = { .seed = seed, .timing = timing };
+	struct ptni_sim_config config = { .seed = options->seed, .timing = timing };
 
 	memset(&world, 0, sizeof(world));
 	memset(result_out, 0, sizeof(*result_out));
-	world.seed = seed;
+	world.options = options;
+	world.seed = options->seed;
 	world.result = result_out;
-	ptni_rng_seed_stream(&world.rng, seed, 77);
+	ptni_rng_seed_stream(&world.rng, world.seed, 77);
+	if (options->harsh) /* what a process' clock does is settled when it begins */
+		config.faults.drift_ppm = (uint32_t)(world.seed % 3 * DRIFT_PPM / 5);
 	world.rounds = 20u << ptni_rng_below(&world.rng, 4);
 	world.leases_max = 1 + (uint32_t)ptni_rng_below(&world.rng, 3);
 	world.term_ns = 200000 << ptni_rng_below(&world.rng, 3);

@@ -8,6 +8,8 @@
  *   calm    without faults; all leases end
  *   close
  *
+ * Harsh ones have clocks that drift and step as far as the bound allows and clients that are cut off for a while.
+ *
  * Checked
  *   lease     no access is refused while its lease runs; nobody ends another's lease; no client counts on more time
  *             than the node gives it
@@ -34,8 +36,16 @@ struct lease_result {
 	const char *oracle; /* NULL: all is well */
 	char text[LEASE_TEXT];
 	uint64_t events, hash, acts;
+	uint32_t cuts, fences; /* clients that were cut off; sessions that their node gave up */
+};
+
+struct lease_options {
+	uint64_t seed;
+	bool harsh; /* beyond the usual: clocks drift, and step within the bound; clients are cut off for a while */
+	uint64_t jump_ns; /* not 0: the node's clock jumps ahead by so much now and then, further than any bound */
 };
 
 void lease_world_run(uint64_t seed, struct lease_result *result_out);
+void lease_world_run_with(const struct lease_options *options, struct lease_result *result_out);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Fresh seeds, one seed, seeds twice, kinds of worlds. */
 #include "tests/sim/kinds.h"
+#include "tests/sim/lease_world.h"
 #include "tests/sim/modes.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/runner.h"
@@ -9,10 +10,40 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+enum {
+	LEASES_ONE_IN = 8
+};
+
+/* Most seeds are worlds of tables, some are worlds of leases. */
+static bool is_leases(uint64_t seed)
+{
+	return seed % LEASES_ONE_IN == 0;
+}
+
+static void run_leases(uint64_t seed, struct world_result *result_out)
+{
+	const struct lease_options options = { .seed = seed, .harsh = true };
+	struct lease_result lease;
+
+	lease_world_run_with(&options, &lease);
+	*result_out = (struct world_result){ .failed = lease.oracle,
+					     .hash = lease.hash,
+					     .events = lease.events,
+					     .ops = lease.acts,
+					     .fences = lease.fences };
+	if (lease.oracle)
+		(void)snprintf(result_out->text, sizeof(result_out->text), "%s: %s", lease.oracle,
+			       lease.text);
+}
+
 static void run_seed(void *arg, uint64_t seed, struct world_result *result_out)
 {
 	struct world_config config;
 
+	if (is_leases(seed)) {
+		run_leases(seed, result_out);
+		return;
+	}
 	kind_any(seed, &config);
 	world_run(&config, result_out);
 }
@@ -86,10 +117,27 @@ static int show(const struct mode_options *options, struct world_config *config,
 	return result.failed;
 }
 
+static int mode_leases(uint64_t seed)
+{
+	struct world_result result;
+
+	run_leases(seed, &result);
+	printf("seed %llu, a world of leases: %llu events, %llu acts, %llu sessions fenced, hash "
+	       "%016llx\n",
+	       (unsigned long long)seed, (unsigned long long)result.events,
+	       (unsigned long long)result.ops, (unsigned long long)result.fences,
+	       (unsigned long long)result.hash);
+	if (result.failed)
+		say_failure("", seed, &result);
+	return result.failed;
+}
+
 int mode_seed(const struct mode_options *options, uint64_t seed)
 {
 	struct world_config config;
 
+	if (is_leases(seed))
+		return mode_leases(seed);
 	kind_any(seed, &config);
 	return show(options, &config, "");
 }
