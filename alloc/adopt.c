@@ -85,12 +85,16 @@ static int each_asked(struct ptni_view *view, struct ptni_op *op, struct ask *as
 
 	for (uint32_t i = 0; i < ask->count; i++) {
 		struct ptni_scan *block = &ask->block[i];
+		int moved;
 
 		block->result =
 			live(arg, op, block->addr, block_class, block->prefix, ask->len_bytes);
-		if (block->result > 0 && ask->evict &&
-		    (!move ||
-		     move(arg, op, block->addr, block_class, block->prefix, ask->len_bytes)))
+		if (block->result <= 0 || !ask->evict)
+			continue;
+		moved = move ? move(arg, op, block->addr, block_class, block->prefix,
+				    ask->len_bytes) :
+			       -ENOTSUP;
+		if (moved && moved != -EBUSY)
 			block->result = PTNI_SCAN_STAYS;
 	}
 	return 0;

@@ -128,7 +128,8 @@ typedef int (*ptni_block_live_fn)(void *arg, struct ptni_op *op, uint64_t addr,
 void ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void *arg);
 /* Who moves a block that is live out of a sparse chunk of this worker's own, so that the chunk can go back;
  * gets the same arg. Publishes a copy in its place and retires it. 0: done, or somebody else has unlinked it
- * meanwhile; < 0: it stays where it is. */
+ * meanwhile; -EBUSY: not now; < 0: it stays where it is. It must not wait for what the caller may be at: this runs
+ * while memory is asked for. */
 typedef int (*ptni_block_move_fn)(void *arg, struct ptni_op *op, uint64_t addr,
 				  unsigned block_class, const void *prefix,
 				  size_t prefix_len_bytes);
@@ -142,7 +143,7 @@ enum {
 struct ptni_scan {
 	uint64_t addr;
 	const void *prefix; /* as for ptni_block_live_fn */
-	int result; /* 1 live, or moved; 0 free; PTNI_SCAN_STAYS live and could not be moved; < 0 error */
+	int result; /* 1 live, or moved, or not now; 0 free; PTNI_SCAN_STAYS live and cannot be moved; < 0 error */
 };
 typedef int (*ptni_block_scan_fn)(void *arg, struct ptni_op *op, unsigned block_class,
 				  size_t prefix_len_bytes, bool move, struct ptni_scan *scan,

@@ -6,6 +6,10 @@
  *
  * It is no write, though: a writer whose CAS it beats was not overwritten by anything newer, and must not take itself
  * for done (H4). Hence the flag in the word.
+ *
+ * It runs while memory is asked for (alloc/block.c), so the worker may be in the middle of a split itself, of this very
+ * subtable if another client began it and died. Then nobody would end what a move that meets a frozen word waits
+ * for: the block stays, for now.
  */
 #include "ds/hashtable/table.h"
 
@@ -23,11 +27,11 @@ static int move_once(struct ptni_hash_op *op, uint64_t offset)
 		return ret;
 	if (ptni_slot_offset(found.word) != offset)
 		return 0;
+	op->moves = true;
 	if (found.word & PTNI_SLOT_FROZEN) {
 		ret = ptni_hash_settle(op);
 		return ret ? ret : -EAGAIN;
 	}
-	op->moves = true;
 	op->value = ptni_block_value(found.block);
 	op->value_len = ptni_block_value_len(found.block);
 	PTNI_COUNT(op->counters, blocks_moved);

@@ -289,10 +289,12 @@ static int alone(const struct ptni_hash_home *home, struct ptni_op *op, unsigned
 	void *arg = (void *)(uintptr_t)home;
 	int ret = ptni_hash_live(arg, op, scan->addr, block_class, scan->prefix, prefix_len);
 
-	if (ret > 0 && move &&
-	    ptni_hash_move(arg, op, scan->addr, block_class, scan->prefix, prefix_len))
-		ret = PTNI_SCAN_STAYS;
-	return ret;
+	int moved;
+
+	if (ret <= 0 || !move)
+		return ret;
+	moved = ptni_hash_move(arg, op, scan->addr, block_class, scan->prefix, prefix_len);
+	return moved && moved != -EBUSY ? PTNI_SCAN_STAYS : 1;
 }
 
 int ptni_hash_scan(void *arg, struct ptni_op *op, unsigned block_class, size_t prefix_len_bytes,

@@ -131,6 +131,8 @@ static int await_split(struct ptni_hash_op *op, bool eager)
 int ptni_hash_settle(struct ptni_hash_op *op)
 {
 	PTNI_COUNT(op->counters, retries_busy);
+	if (op->moves && op->state->scratch_busy)
+		return -EBUSY; /* move.c */
 	return await_split(op, false);
 }
 

@@ -307,7 +307,8 @@ int ptni_hash_claim(struct ptni_hash_op *op);
 
 /* op->addr has no room for the key: split it, or wait for who does. Then op aims at the child. */
 int ptni_hash_grow(struct ptni_hash_op *op);
-/* op->addr has frozen words: wait until it is split, or finish that. Then op aims at the child. */
+/* op->addr has frozen words: wait until it is split, or finish that. Then op aims at the child. -EBUSY: a move, while
+ * the worker is at a split. */
 int ptni_hash_settle(struct ptni_hash_op *op);
 /* nic->head was read from op->addr and has a successor: aim at the key's child; repair the directory. */
 int ptni_hash_descend(struct ptni_hash_op *op);

@@ -98,6 +98,8 @@ struct mock_world {
 	bool sliced; /* READs word by word: a step each */
 	bool corrupt; /* the table's bytes were tampered with: anything may be retired or changed */
 	uint64_t memory_limit; /* of a node; 0 = all */
+	void (*allocating)(struct mock_world *world,
+			   struct ptn_client *client); /* NULL; before each */
 	struct mock_late late[MOCK_LATE_MAX];
 	unsigned late_count;
 	/* before every verb; NULL = go */

@@ -136,8 +136,11 @@ int ptni_block_alloc(struct ptni_op *op, struct ptni_space *space, size_t len_by
 	unsigned block_class = ptni_block_class(len_bytes);
 	size_t bytes = ptni_block_class_bytes(block_class);
 	uint64_t limit = client->world->memory_limit;
-	struct mock_block *block = take_free(node, block_class);
+	struct mock_block *block;
 
+	if (client->world->allocating)
+		client->world->allocating(client->world, client);
+	block = take_free(node, block_class);
 	if (!block) {
 		if (node->bump + bytes > (limit ? limit : MOCK_REGION_BYTES))
 			return -ENOMEM;

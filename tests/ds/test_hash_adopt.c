@@ -155,9 +155,76 @@ static void block__that_a_frozen_tentative_word_names(void **state)
 	schedule_finish(&run);
 }
 
+/* --- moving while a split asks for memory ----------------------------------------------------------------------- */
+
+static unsigned moves;
+
+/* As compaction does in the worker that asks: every key's block is to be moved. Not again from in there. */
+static void move_all(struct mock_world *world, struct ptn_client *client)
+{
+	struct mock_node *node = &world->node[0];
+	uint32_t count = node->block_count;
+
+	world->allocating = NULL;
+	world->fibers = false;
+	for (uint32_t i = 0; i < count; i++) {
+		struct mock_block *block = &node->block[i];
+		struct ptni_op op;
+
+		if (block->state != MOCK_HELD || *(uint64_t *)block->addr == PTNI_SUBTABLE_MAGIC)
+			continue;
+		assert_int_equal(ptni_op_begin(mock_worker(client), &op), 0);
+		moves += !ptni_hash_move(&run.actor[OTHER].hash->home[0], &op, block->addr,
+					 block->block_class, (void *)block->addr, 16);
+		ptni_op_end(&op);
+	}
+	world->fibers = true;
+}
+
+/*
+ * A client dies at any verb of a split, another one goes on with it, and while it asks for memory for that its
+ * worker moves blocks of the subtable that is half frozen. Nobody waits for anybody.
+ */
+static void split__that_moves_blocks(void **state)
+{
+	const struct schedule schedule = {
+		.name = "moves in a split",
+		.fill = 28,
+		.act = { { { ACT_INSERT, 0, 1 } }, { { ACT_GET, 0, 0 } }, { { ACT_PUT, 0, 2 } } },
+	};
+	const uint64_t longest_ns = 100000000; /* an operation may take two seconds */
+	bool died;
+
+	schedule_prepare(&run, &schedule);
+	for (run.hit = 0;; run.hit++) {
+		uint64_t began_ns;
+
+		schedule_open(&run);
+		run.world->before = die;
+		work(DEAD_CLIENT);
+		run.world->before = NULL;
+		died = mock_client_dead(run.actor[DEAD_CLIENT].client);
+		began_ns = run.world->now_ns;
+		run.world->allocating = move_all;
+		work(OTHER);
+		run.world->allocating = NULL;
+		run.world->fibers = false;
+		assert_int_equal(run.actor[OTHER].deed[0].result, 0);
+		assert_in_range(run.world->now_ns - began_ns, 0, longest_ns);
+		hash_check(run.world, &check);
+		schedule_explain(&run, &check);
+		schedule_close(&run);
+		if (!died)
+			break;
+	}
+	assert_true(moves > 0);
+	schedule_finish(&run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(split__that_moves_blocks),
 		cmocka_unit_test(block__that_a_frozen_tentative_word_names),
 		cmocka_unit_test(split__whose_client_died),
 	};
