@@ -101,11 +101,12 @@ static void walk_block(struct walker *walker, unsigned node, const uint64_t *wor
 	uint64_t code;
 
 	CHECK(ptni_slot_offset(word) + len_bytes <= walker->memory->region_len_bytes[node]);
+	walker->check->tentative += (word & PTNI_SLOT_TENTATIVE) != 0;
+	if ((word & PTNI_SLOT_FLAGS) == PTNI_SLOT_FLAGS)
+		return; /* it leads nobody anywhere, and its block may have been used again */
 	CHECK(reach(walker, node, block, len_bytes)); /* one word leads to it */
-	if (word & PTNI_SLOT_TENTATIVE) {
-		walker->check->tentative++;
+	if (word & PTNI_SLOT_TENTATIVE)
 		return;
-	}
 	CHECK(!ptni_block_verify(block, len_bytes, word));
 	add_key(walker, block);
 	code = ptni_hash_key(ptni_block_key(block), ptni_block_key_len(block),
