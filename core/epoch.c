@@ -13,6 +13,7 @@
  *      reported = E, for caches that compare
  *   3. floor = ++L; barrier for everyone
  *      wait until no pin is below floor
+ *   4. wait until the node has closed every lane that broke
  *   WRITE report = E
  *
  * Claim: after the report nobody here uses an object that was unlinked before E was read.
@@ -25,6 +26,9 @@
  * stale once `reported` is past that. Operations that looked before the cleaning, or before `reported`
  * changed, stored their pin before the barrier of step 3, and the second wait waits for them. Those that come
  * later find clean caches and the new `reported`.
+ *
+ * An operation that gave up before its lane was fenced has ended, but what it had on its way may land yet (a
+ * CAS or an addition, on memory that would be something else by then). That is what 4 is for.
  *
  * The barrier: pin is a plain store followed by plain loads, which a CPU may swap. membarrier(2) makes every
  * running thread of the process pass a full barrier. If the store of pin comes before that barrier in the
@@ -100,6 +104,46 @@ static int pins_wait(struct ptn_worker *keeper, struct ptni_session *session)
 		return -ENOSYS;
 	ptni_wait_begin(&wait, keeper, UINT64_MAX);
 	while (!all_left(client, floor) && !ptni_planted(PTNI_BUG_REUSE_UNREPORTED)) {
+		int error = ptni_session_error(session);
+
+		if (error)
+			return error;
+		(void)ptni_wait_turn(&wait);
+	}
+	return 0;
+}
+
+/* May something of a lane's life that is over still land? */
+static bool lane_open(struct ptni_lane *lane)
+{
+	enum ptni_lane_state state = ptni_lane_state(lane);
+
+	return (state == PTNI_LANE_BROKEN || state == PTNI_LANE_DRAINED) &&
+	       atomic_load_explicit(&lane->closed_generation, memory_order_acquire) <
+		       lane->generation;
+}
+
+static bool lanes_closed(struct ptni_session *session)
+{
+	bool closed = true;
+
+	pthread_mutex_lock(&session->control);
+	for (unsigned i = 0; closed && i < session->client->workers_max; i++) {
+		closed = !session->worker_closing[i];
+		for (unsigned j = 0; closed && j < PTNI_LANES_MAX; j++)
+			closed = !session->lane[i][j] || !lane_open(session->lane[i][j]);
+	}
+	pthread_mutex_unlock(&session->control);
+	return closed;
+}
+
+/* A node that takes reports closes lanes, too; if it does not, the session ends. */
+static int lanes_wait(struct ptn_worker *keeper, struct ptni_session *session)
+{
+	struct ptni_wait wait;
+
+	ptni_wait_begin(&wait, keeper, UINT64_MAX);
+	while (!lanes_closed(session) && !ptni_planted(PTNI_BUG_REUSE_UNREPORTED)) {
 		int error = ptni_session_error(session);
 
 		if (error)
@@ -222,6 +266,8 @@ int ptni_epoch_turn(struct ptn_worker *keeper, struct ptni_session *session)
 	ret = pins_wait(keeper, session);
 	if (!ret && atomic_load_explicit(&session->undone, memory_order_acquire) != undone)
 		ret = -EAGAIN; /* an operation left something for the hooks: they run again */
+	if (!ret)
+		ret = lanes_wait(keeper, session);
 	if (!ret)
 		ret = report_write(keeper, session, epoch);
 	if (!ret)

@@ -234,6 +234,7 @@ static void lanes_end(struct ptn_worker *worker, struct ptni_session *session)
 	pthread_mutex_lock(&session->control);
 	for (unsigned i = 0; i < PTNI_LANES_MAX; i++)
 		session->lane[worker->index][i] = NULL;
+	session->worker_closing[worker->index] = true;
 	pthread_mutex_unlock(&session->control);
 	ptni_wait_begin(&wait, worker, end_ns);
 	while (closing && !ptni_session_error(session)) {

@@ -328,7 +328,8 @@ int ptni_client_finisher_add(struct ptn_client *client,
  * Reclamation. The node's E grows; the keeper reports E for the session once
  *   1. every operation that was pinned when E was read has ended,
  *   2. then every hook has run (hooks drop or refresh what caches may still point to),
- *   3. then every operation that was pinned before the last hook ended has ended.
+ *   3. then every operation that was pinned before the last hook ended has ended,
+ *   4. then nothing that an operation gave up (-ETIMEDOUT) can land any more.
  * So a cache may be filled from what was read remotely by the operation that fills it, never from
  * another cached value. H is the least report of all unfenced sessions. An object unlinked while E = t
  * (read after the unlink) is re-used when H > t, not earlier.

@@ -366,6 +366,35 @@ static void no_fence_body(struct fixture *fixture)
 	fixture->node.deaf = false;
 }
 
+static void late_report_body(struct fixture *fixture)
+{
+	unsigned active = fixture_active(fixture);
+	uint64_t old;
+	uint16_t done;
+
+	fixture->world.tick_ns = 100000;
+	fake_status(&fixture->node)->epoch = 3;
+	world_pass(&fixture->world, 20000000);
+	assert_int_equal(fake_page(&fixture->node)->report, 3);
+	fixture->node.deaf = true;
+	acks_lose(fixture, 1);
+	assert_int_equal(word_publish(fixture, 0, 0, 5, &old, &done), -ETIMEDOUT);
+	fake_status(&fixture->node)->epoch = 4;
+	world_pass(&fixture->world, 20000000);
+	assert_int_equal(fake_page(&fixture->node)->report, 3);
+	fixture->node.deaf = false;
+	world_pass(&fixture->world, 20000000);
+	assert_int_equal(fake_page(&fixture->node)->report, 4);
+	break_in_fact(fixture, active);
+	lanes_settle(fixture);
+}
+
+/* What may still land holds memory back as an operation does that still runs. */
+static void report__waits_for_the_fence(void **state)
+{
+	fixture_run(fixture_init(), late_report_body);
+}
+
 /* No fence, no promise: the code says that it may still land. */
 static void doubt__without_a_fence_is_a_timeout(void **state)
 {
@@ -528,6 +557,7 @@ int main(void)
 		cmocka_unit_test(doubt__about_a_read_costs_nothing),
 		cmocka_unit_test(doubt__about_a_write_waits_for_the_fence),
 		cmocka_unit_test(doubt__without_a_fence_is_a_timeout),
+		cmocka_unit_test(report__waits_for_the_fence),
 		cmocka_unit_test(transport__cut_is_in_doubt),
 		cmocka_unit_test(post__that_fails_is_taken_for_what_it_is),
 		cmocka_unit_test(post__that_always_fails_ends),
