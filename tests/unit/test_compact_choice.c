@@ -88,7 +88,7 @@ static void few_blocks_body(struct alloc_bed *bed)
 	}
 	assert_in_range(at, CHUNKS, CHUNKS + 1);
 	settle(bed, view, heap);
-	assert_true(ptni_compact_begin(view, heap, UINT32_MAX));
+	assert_true(ptni_compact_request(view, heap));
 	cds_list_for_each_entry(chunk, &heap->chunks, link) {
 		chosen += chunk->slab[0]->evict;
 		if (chunk->slab[0]->evict)
