@@ -13,7 +13,8 @@
  * before the table is made. The asker knows that the owner was fenced on the block's node, but it may still be alive
  * on node 0 and set an entry there (H13). So a whole first subtable, which its owner may be about to enter, is
  * entered by the asker; if the entry is another's then it is too late for the owner as well, since an entry that was
- * set once is never 0 again. One that is not whole now will never be, nor be entered.
+ * set once is never 0 again. One that is not whole will never be, nor be entered, unless it was entered already and
+ * is in use: then the table has been made meanwhile, and the question is another one.
  */
 #include "ds/hashtable/table.h"
 
@@ -203,6 +204,8 @@ int ptni_hash_first_live(struct ptni_hash_op *op, unsigned node, uint64_t addr, 
 	if (depth != hash->first_depth || suffix >> depth || suffix % hash->node_count != node)
 		return 0;
 	ret = is_whole(op, node, addr, suffix);
+	if (!ret && ptni_hash_is_made(op))
+		return -EAGAIN; /* or nobody knows */
 	if (ret <= 0)
 		return ret;
 	/* its owner made sure of the place before it took the block */

@@ -294,6 +294,8 @@ void mock_adopt(struct mock_world *world, struct ptn_client *adopter)
 						       block->addr, block->block_class, prefix,
 						       bytes);
 			ptni_op_end(&op);
+			if (live == -EAGAIN)
+				continue; /* later */
 			CHECK(live >= 0);
 			block->owner = (uint8_t)adopter->index;
 			if (live)

@@ -5,6 +5,8 @@
  */
 #include "tests/ds/schedule_private.h"
 
+#include <string.h>
+
 enum {
 	DEAD_CLIENT,
 	ADOPTER,
@@ -221,9 +223,120 @@ static void split__that_moves_blocks(void **state)
 	schedule_finish(&run);
 }
 
+/* --- before the table is made ------------------------------------------------------------------------------ */
+
+/* A world of its own: who dies making the table, who adopts before it is made, who makes it meanwhile. */
+struct making {
+	struct mock_world *world;
+	struct ptn_client *client[3];
+	struct ptn_hash *hash[3];
+	unsigned long verb; /* of client `counted` */
+	struct ptn_client *counted;
+	bool dies;
+};
+static struct making making;
+
+static int make_table(unsigned who)
+{
+	struct ptni_hash_params params = { SCHEDULE_GROUPS, 1, 11 };
+	struct ptn_hash_options options = { .size = sizeof(options), .cache_entries = 64 };
+
+	return ptni_hash_open(mock_worker(making.client[who]), "t", &options, &params,
+			      &making.hash[who]);
+}
+
+static void make_main(void *arg)
+{
+	(void)make_table(arg == &making.client[ADOPTER] ? ADOPTER : DEAD_CLIENT);
+}
+
+static void make_and_fill(void)
+{
+	making.world->fibers = false;
+	assert_int_equal(make_table(OTHER), 0);
+	for (unsigned key = 0; key < 10; key++)
+		assert_int_equal(ptn_hash_put(mock_worker(making.client[OTHER]), making.hash[OTHER],
+					      &key, 4, &key, 4),
+				 0);
+	making.world->fibers = true;
+}
+
+static enum mock_action die_or_meddle(struct mock_world *world, struct ptn_client *client,
+				      void *arg)
+{
+	if (client != making.counted || making.verb++ != hit)
+		return MOCK_GO;
+	if (making.dies)
+		return MOCK_DIE;
+	make_and_fill();
+	return MOCK_GO;
+}
+
+/* False: nobody died, or the adopter has no such verb. */
+static bool make_once(struct ptni_fiber_pool *pool, unsigned long death, unsigned long verb)
+{
+	struct ptni_fiber *fiber[2];
+	bool died, met;
+
+	making.world = mock_world_new(1);
+	making.world->before = die_or_meddle;
+	making.world->fibers = true;
+	for (int i = 0; i < 3; i++)
+		making.client[i] = mock_client_new(making.world);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(ptni_fiber_create(pool, make_main, &making.client[i], &fiber[i]),
+				 0);
+	making.counted = making.client[DEAD_CLIENT];
+	making.dies = true;
+	making.verb = 0;
+	hit = death;
+	(void)ptni_fiber_resume(fiber[ADOPTER]); /* it begins to make the table */
+	while (!mock_client_dead(making.client[DEAD_CLIENT]) &&
+	       ptni_fiber_resume(fiber[DEAD_CLIENT]))
+		;
+	died = mock_client_dead(making.client[DEAD_CLIENT]);
+	making.counted = making.client[ADOPTER];
+	making.dies = false;
+	making.verb = 0;
+	hit = verb;
+	if (died)
+		mock_adopt(making.world, making.client[ADOPTER]);
+	met = making.verb > verb;
+	making.world->before = NULL;
+	while (ptni_fiber_resume(fiber[ADOPTER]))
+		;
+	making.world->fibers = false;
+	if (died && met) {
+		hash_check(making.world, &check);
+		assert_int_equal(check.key_count, 10);
+	}
+	ptni_fiber_pool_abandon(pool);
+	for (int i = 0; i < 3; i++)
+		if (making.hash[i])
+			ptn_hash_close(making.hash[i]);
+	memset(making.hash, 0, sizeof(making.hash));
+	mock_world_free(making.world);
+	return died && met;
+}
+
+/* The table is finished, and used, while the block of its first subtable is asked about by who has not finished it. */
+static void table__that_is_made_meanwhile(void **state)
+{
+	struct ptni_fiber_pool *pool;
+	unsigned long met = 0, verb;
+
+	assert_int_equal(ptni_fiber_pool_open(4, 0, &pool), 0);
+	for (unsigned long death = 0; death < 30; death++)
+		for (verb = 0; make_once(pool, death, verb); verb++)
+			met++;
+	assert_true(met > 0);
+	assert_int_equal(ptni_fiber_pool_close(pool), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(table__that_is_made_meanwhile),
 		cmocka_unit_test(split__that_moves_blocks),
 		cmocka_unit_test(block__that_a_frozen_tentative_word_names),
 		cmocka_unit_test(split__whose_client_died),
