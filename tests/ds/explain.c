@@ -55,7 +55,8 @@ void schedule_explain(const struct run *run, const struct check *check)
 		history_preset(history, i, run->schedule->present >> i & 1 ? 100 + i : 0);
 	for (unsigned i = 0; i < run->actors; i++)
 		for (unsigned k = 0; k < run->actor[i].count; k++)
-			if (run->actor[i].deed[k].outcome != PENDING)
+			if (run->actor[i].deed[k].outcome != PENDING &&
+			    run->actor[i].deed[k].act.kind != ACT_MOVE) /* changes no content */
 				add(history, &run->actor[i].deed[k], i);
 	history->events = run->events;
 	for (uint32_t i = 0; i < SCHEDULE_KEYS; i++) {

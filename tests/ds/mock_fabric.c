@@ -272,37 +272,68 @@ unsigned mock_blocks_held(const struct mock_world *world, unsigned node)
 	return held;
 }
 
+/* Blocks that are asked about together: of one class. */
+struct mock_ask {
+	unsigned n, count;
+	struct mock_block *block[PTNI_SCAN_MAX];
+};
+
+static void ask(struct mock_world *world, struct ptn_client *adopter, struct mock_ask *ask)
+{
+	_Alignas(16) static uint8_t prefix[PTNI_SCAN_MAX][2048];
+	struct ptni_space *space = adopter->space[ask->n];
+	size_t bytes = ptni_block_class_bytes(ask->block[0]->block_class);
+	struct ptni_scan scan[PTNI_SCAN_MAX];
+	struct ptni_op op;
+
+	bytes = bytes < sizeof(prefix[0]) ? bytes : sizeof(prefix[0]);
+	for (unsigned i = 0; i < ask->count; i++) {
+		memcpy(prefix[i], (void *)ask->block[i]->addr, bytes);
+		scan[i].addr = ask->block[i]->addr;
+		scan[i].prefix = prefix[i];
+	}
+	assert_int_equal(ptni_op_begin(mock_worker(adopter), &op), 0);
+	if (space->scan)
+		assert_int_equal(space->scan(space->live_arg, &op, ask->block[0]->block_class,
+					     bytes, false, scan, ask->count),
+				 0);
+	for (unsigned i = 0; i < ask->count && !space->scan; i++)
+		scan[i].result = space->live(space->live_arg, &op, scan[i].addr,
+					     ask->block[i]->block_class, prefix[i], bytes);
+	ptni_op_end(&op);
+	for (unsigned i = 0; i < ask->count; i++) {
+		if (scan[i].result == -EAGAIN)
+			continue; /* later */
+		CHECK(scan[i].result >= 0);
+		ask->block[i]->owner = (uint8_t)adopter->index;
+		if (scan[i].result)
+			continue;
+		ask->block[i]->state = MOCK_RETIRED;
+		ask->block[i]->retired = world->node[ask->n].epoch + 1;
+	}
+	ask->count = 0;
+}
+
 void mock_adopt(struct mock_world *world, struct ptn_client *adopter)
 {
 	for (unsigned n = 0; n < world->node_count; n++) {
 		struct mock_node *node = &world->node[n];
+		struct mock_ask together = { n, 0, { NULL } };
 
 		for (uint32_t i = 0; i < node->block_count; i++) {
 			struct mock_block *block = &node->block[i];
 			struct ptn_client *owner = world->client[block->owner];
-			size_t bytes = ptni_block_class_bytes(block->block_class);
-			_Alignas(16) uint8_t prefix[2048];
-			struct ptni_op op;
-			int live;
 
 			if (block->state != MOCK_HELD || (owner && !owner->dead))
 				continue;
-			bytes = bytes < sizeof(prefix) ? bytes : sizeof(prefix);
-			memcpy(prefix, (void *)block->addr, bytes);
-			assert_int_equal(ptni_op_begin(mock_worker(adopter), &op), 0);
-			live = adopter->space[n]->live(adopter->space[n]->live_arg, &op,
-						       block->addr, block->block_class, prefix,
-						       bytes);
-			ptni_op_end(&op);
-			if (live == -EAGAIN)
-				continue; /* later */
-			CHECK(live >= 0);
-			block->owner = (uint8_t)adopter->index;
-			if (live)
-				continue;
-			block->state = MOCK_RETIRED;
-			block->retired = node->epoch + 1;
+			if (together.count == PTNI_SCAN_MAX ||
+			    (together.count &&
+			     together.block[0]->block_class != block->block_class))
+				ask(world, adopter, &together);
+			together.block[together.count++] = block;
 		}
+		if (together.count)
+			ask(world, adopter, &together);
 	}
 }
 

@@ -41,6 +41,7 @@ struct ptni_space {
 	struct ptn_client *client;
 	unsigned node;
 	ptni_block_live_fn live;
+	ptni_block_scan_fn scan;
 	void *live_arg;
 };
 

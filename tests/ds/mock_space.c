@@ -99,6 +99,7 @@ void ptni_space_await(struct ptn_worker *worker, struct ptni_space *space, uint6
 
 void ptni_space_set_scan(struct ptni_space *space, ptni_block_scan_fn scan)
 {
+	space->scan = scan;
 }
 
 void ptni_block_lose(struct ptni_op *op, struct ptni_space *space, const struct ptni_block *block)

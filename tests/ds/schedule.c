@@ -9,7 +9,8 @@
 
 enum {
 	FILL_MAX = 28,
-	SEED = 11
+	SEED = 11,
+	RECORD_BYTES = PTNI_BLOCK_HEAD_BYTES + 4 + 4,
 };
 
 static struct check check;
@@ -95,6 +96,12 @@ void schedule_prepare(struct run *run, const struct schedule *schedule)
 						      &value, 4),
 					 0);
 	}
+	for (uint32_t i = 0; i < run->world->node[0].block_count; i++) {
+		const struct mock_block *block = &run->world->node[0].block[i];
+
+		if (block->block_class == ptni_block_class(RECORD_BYTES))
+			run->block[run->blocks++] = block->addr;
+	}
 	for (unsigned i = 0; i < schedule->fill; i++)
 		assert_int_equal(ptn_hash_put(mock_worker(client), hash, &fill[i], 4, &fill[i], 4),
 				 0);
@@ -127,6 +134,47 @@ void schedule_finish(struct run *run)
 
 /* --- clients ------------------------------------------------------------------------------------------ */
 
+static int blocks_read(struct ptni_op *op, const struct actor *actor, uint8_t *to, size_t len)
+{
+	const struct ptni_window *window;
+	struct ptni_batch batch;
+
+	ptni_batch_init(&batch, op, 0);
+	for (unsigned i = 0; i < actor->run->blocks; i++) {
+		assert_int_equal(ptni_space_window_fetch(op, actor->hash->space[0],
+							 actor->run->block[i], &window),
+				 0);
+		ptni_batch_read(&batch, window, actor->run->block[i], to + i * len, (uint32_t)len);
+	}
+	return ptni_batch_run(&batch);
+}
+
+/* As alloc/adopt.c does it. */
+static int move_all(struct actor *actor)
+{
+	unsigned block_class = ptni_block_class(RECORD_BYTES), count = actor->run->blocks;
+	size_t len = ptni_block_class_bytes(block_class);
+	struct ptni_scan scan[SCHEDULE_KEYS];
+	struct ptni_op op;
+	uint8_t *prefix;
+	int ret = ptni_op_begin(mock_worker(actor->client), &op);
+
+	assert_int_equal(ret, 0);
+	prefix = ptni_op_buffer(&op, count * len);
+	ret = blocks_read(&op, actor, prefix, len);
+	for (unsigned i = 0; i < count; i++) {
+		scan[i].addr = actor->run->block[i];
+		scan[i].prefix = prefix + i * len;
+	}
+	if (!ret)
+		ret = ptni_hash_scan(&actor->hash->home[0], &op, block_class, len, true, scan,
+				     count);
+	for (unsigned i = 0; i < count && !ret; i++)
+		assert_in_range(scan[i].result, 0, PTNI_SCAN_STAYS);
+	ptni_op_end(&op);
+	return ret;
+}
+
 static int perform(struct actor *actor, struct deed *deed)
 {
 	struct ptn_worker *worker = mock_worker(actor->client);
@@ -147,6 +195,8 @@ static int perform(struct actor *actor, struct deed *deed)
 		return ptn_hash_insert(worker, actor->hash, key, 4, value, 4);
 	case ACT_UPDATE:
 		return ptn_hash_update(worker, actor->hash, key, 4, value, 4);
+	case ACT_MOVE:
+		return move_all(actor);
 	default:
 		return ptn_hash_delete(worker, actor->hash, key, 4);
 	}

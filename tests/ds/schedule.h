@@ -24,7 +24,8 @@ enum act_kind {
 	ACT_PUT,
 	ACT_INSERT,
 	ACT_UPDATE,
-	ACT_DELETE
+	ACT_DELETE,
+	ACT_MOVE, /* all blocks of keys that were there before, together; no epoch may pass in the run */
 };
 
 struct act {

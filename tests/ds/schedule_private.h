@@ -56,6 +56,8 @@ struct run {
 	struct ptni_rng *rng;
 	struct chooser chooser;
 	unsigned key[SCHEDULE_KEYS];
+	uint64_t block[SCHEDULE_KEYS]; /* of the keys that are there before */
+	unsigned blocks;
 };
 
 /* --- one run: schedule.c ----------------------------------------------------------------------------------- */

@@ -39,6 +39,13 @@ static const struct schedule scenarios[] = {
 	  .warm = true,
 	  .together = true,
 	  .act = { { { ACT_PUT, 0, 1 }, { ACT_PUT, 1, 2 }, { ACT_PUT, 0, 3 } } } },
+	{ .name = "move",
+	  .present = 7,
+	  .act = { { { ACT_MOVE, 0, 0 }, { ACT_GET, 0, 0 }, { ACT_MOVE, 0, 0 } } } },
+	{ .name = "move, then others",
+	  .present = 3,
+	  .act = { { { ACT_MOVE, 0, 0 } },
+		   { { ACT_UPDATE, 0, 2 }, { ACT_MOVE, 0, 0 }, { ACT_DELETE, 1, 0 } } } },
 };
 
 static enum mock_action strike(struct mock_world *world, struct ptn_client *client, void *arg)

@@ -167,6 +167,50 @@ static void split__by_two(void **state)
 	    200);
 }
 
+/* H12: a move changes nothing, whoever writes, reads, moves or splits beside it. */
+static void move__beside(void **state)
+{
+	const struct act beside[][SCHEDULE_ACTS] = {
+		{ { ACT_UPDATE, 0, 1 }, { ACT_GET, 0, 0 } },
+		{ { ACT_DELETE, 0, 0 }, { ACT_GET, 0, 0 } },
+		{ { ACT_DELETE, 0, 0 }, { ACT_INSERT, 0, 3 } },
+		{ { ACT_GET, 0, 0 }, { ACT_GET, 1, 0 } },
+		{ { ACT_PUT, 0, 1 }, { ACT_PUT, 0, 2 } },
+		{ { ACT_INSERT, 2, 5 }, { ACT_UPDATE, 1, 2 } },
+		{ { ACT_MOVE, 0, 0 }, { ACT_GET, 0, 0 } },
+	};
+
+	for (unsigned i = 0; i < sizeof(beside) / sizeof(beside[0]); i++)
+		for (int k = 0; k < 4; k++) {
+			struct schedule schedule = {
+				.name = k / 2 ? "move in what fills up, beside" : "move, beside",
+				.fill = k / 2 ? 26 : 0,
+				.present = 3,
+				.preemptions = k / 2 ? 2 : 3,
+				.warm = k % 2
+			};
+
+			schedule.act[0][0] = (struct act){ ACT_MOVE, 0, 0 };
+			schedule.act[0][1] = (struct act){ ACT_GET, 0, 0 };
+			memcpy(schedule.act[1], beside[i], sizeof(beside[i]));
+			run(&schedule, 50);
+		}
+}
+
+static void move__beside_two(void **state)
+{
+	run(SCENARIO(.name = "move, update, update", .preemptions = 3, .present = 1,
+		     .act = { { { ACT_MOVE, 0, 0 } },
+			      { { ACT_UPDATE, 0, 1 }, { ACT_GET, 0, 0 } },
+			      { { ACT_UPDATE, 0, 2 }, { ACT_GET, 0, 0 } } }),
+	    200);
+	run(SCENARIO(.name = "move, delete + insert, move", .preemptions = 3, .present = 1,
+		     .act = { { { ACT_MOVE, 0, 0 } },
+			      { { ACT_DELETE, 0, 0 }, { ACT_INSERT, 0, 1 } },
+			      { { ACT_MOVE, 0, 0 }, { ACT_GET, 0, 0 } } }),
+	    200);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +223,8 @@ int main(void)
 		cmocka_unit_test(split__beside),
 		cmocka_unit_test(split__before_a_warm_get),
 		cmocka_unit_test(split__by_two),
+		cmocka_unit_test(move__beside),
+		cmocka_unit_test(move__beside_two),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
