@@ -105,8 +105,11 @@ int ptni_memory_ask(struct ptn_memory *memory, void *request, size_t len_bytes,
 		ret = memory_file(memory, &call);
 	if (ret) {
 		ptni_memory_unmake(memory, !refused);
+		if (ret == PTN_E_LEASE_CONFLICT)
+			PTNI_COUNT(ptni_worker_counters(worker), lease_conflicts);
 		return ptni_worker_fail(worker, ret, "asking for memory");
 	}
+	PTNI_COUNT(ptni_worker_counters(worker), lease_grants);
 	*memory_out = memory;
 	return 0;
 }
@@ -344,6 +347,8 @@ static int handle_end(struct ptn_memory *memory, int ret, const char *where)
 	struct ptn_worker *worker = memory->worker;
 
 	ptni_memory_unmake(memory, ret != 0);
+	if (!ret)
+		PTNI_COUNT(ptni_worker_counters(worker), lease_releases);
 	return ret ? ptni_worker_fail(worker, ret, where) : 0;
 }
 

@@ -38,6 +38,7 @@ int ptn_memory_give(struct ptn_memory *memory, uint64_t term_ns, struct ptn_tick
 	memcpy(&reply, call.reply, sizeof(reply));
 	*ticket_out = (struct ptn_ticket){ .node = memory->node };
 	memcpy(ticket_out->word, reply.ticket, sizeof(ticket_out->word));
+	PTNI_COUNT(ptni_worker_counters(memory->worker), lease_handovers);
 	ptni_memory_unmake(memory, false);
 	return 0;
 }

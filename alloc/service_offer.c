@@ -12,9 +12,9 @@
  * 2. One claim succeeds. A claim that is refused leaves the offer as it was. One whose window the NIC then does
  *    not bind has taken the memory, which is freed.
  * 3. Until then the memory is the giver's: its quota pays, its session's end frees it, and so may it by any
- *    handle that it has left: a claim that comes later finds nothing, one that came before leaves it no right. The offer lives on a
- *    lease of the giver's session, so it ends in time whoever dies. Afterwards it is the claimer's as if
- *    allocated by it.
+ *    handle that it has left: a claim that comes later finds nothing, one that came before leaves it no right.
+ *    The offer lives on a lease of the giver's session, so it ends in time whoever dies. Afterwards it is the
+ *    claimer's as if allocated by it.
  *
  * The client dies or sleeps
  *   the giver before GIVE is answered: given or not, its session's end frees the memory.

@@ -103,6 +103,8 @@ void ptni_call_reply(struct ptni_lane *lane, const struct ptni_message *message)
 	call->reply_len_bytes = message->len_bytes;
 	call->lane = lane->index;
 	call->lane_generation = (uint16_t)lane->generation;
+	if (message->status)
+		PTNI_COUNT(lane->worker->counters, rpc_refused);
 	end(call, message->status);
 }
 

@@ -283,6 +283,7 @@ int ptni_lane_post_recv(struct ptni_lane *lane, unsigned buffer)
 
 	if (ibv_post_recv(lane->qp, &wr, &bad))
 		return -EIO;
+	PTNI_COUNT(lane->worker->counters, verbs_recv);
 	lane->recvs++;
 	return 0;
 }

@@ -258,8 +258,8 @@ int ptni_node_session_take_token(struct ptni_node_session *session)
 	int ret = ptni_bucket_take(&session->bucket, ptni_node_clock_ns(node));
 
 	if (ret == -EBUSY) {
-		ptni_node_session_fence(session, PTN_E_QUOTA);
-		ret = PTN_E_QUOTA;
+		ptni_node_session_fence(session, PTN_E_FLOOD);
+		ret = PTN_E_FLOOD;
 	}
 	return ret;
 }

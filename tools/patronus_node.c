@@ -29,10 +29,11 @@ struct settings {
 };
 
 static const char usage[] =
-	"usage: patronus-node [options] shm:PATH\n"
+	"usage: patronus-node [options] shm:PATH | verbs:DEVICE,PATH\n"
 	"\n"
-	"Export memory to the Patronus clients of this host, in the foreground, until SIGINT or SIGTERM.\n"
-	"PATH is the Unix socket that clients name (patronus-ycsb -p patronus.target=shm:PATH).\n"
+	"Export memory to Patronus clients, in the foreground, until SIGINT or SIGTERM: through shared memory to\n"
+	"those of this host, or over an RDMA device. PATH is the Unix socket that clients name\n"
+	"(patronus-ycsb -p patronus.target=shm:PATH).\n"
 	"\n"
 	"  -m, --memory SIZE        bytes to export, with K, M or G (default 256M)\n"
 	"  -c, --credentials FILE   clients must present FILE's content (1..128 bytes, a final newline\n"

@@ -153,7 +153,7 @@ const struct ycsb_property ycsb_property_table[] = {
 	INT("patronus.initial.slots", initial_slots, "0", 0, 1e12,
 	    "slots the table starts with; 0: the library's default"),
 	INT("patronus.depth", depth, "1", 1, YCSB_DEPTH_MAX,
-	    "reads and updates that a thread has under way at a time; 1: one after the other"),
+	    "reads, updates and read-modify-writes a thread has under way; 1: one after the other"),
 	TEXT("patronus.json", json_file, NULL, "file for a full JSON report"),
 	TEXT("patronus.hgrm", hgrm_dir, NULL, "folder for a .hgrm file per operation"),
 

@@ -16,6 +16,8 @@
 		  "node more, or raise this process' limits (ulimit -l)")                         \
 	X(ENOBUFS, "the given buffer is too small; pass a larger one")                            \
 	X(ENOSPC, "no room is left; free something or use a larger configuration")                \
+	X(EDQUOT, "the session may hold no more bytes on that node; free something, or have the " \
+		  "node's operator raise the quota")                                              \
 	X(EAGAIN, "not now; try again later")                                                     \
 	X(EBUSY, "still in use; close or release what depends on it first")                       \
 	X(ETIMEDOUT, "the deadline passed first; try again, or allow more time")                  \
@@ -28,7 +30,7 @@
 	X(ENOSYS, "not available in this build or on this system")                                \
 	X(EIO, "a device failed; see the kept cause and the system's log")                        \
 	X(EOVERFLOW, "a queue or counter ran over; open it larger")                               \
-	X(ERANGE, "a number is out of its documented range; see the function's comment")          \
+	X(ERANGE, "outside the memory or the documented range; check offset and length")          \
 	X(EADDRINUSE, "another process listens on that address; end it or use another address")   \
 	X(ECONNREFUSED, "nobody listens on that address; start the memory node first")            \
 	X(ECONNRESET, "the peer closed the connection or died; open the session again")           \

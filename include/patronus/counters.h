@@ -2,8 +2,8 @@
 /*
  * What a worker did so far, counted always: `struct ptn_counters` has one uint64_t of each name below.
  * ptn_worker_counters() (client.h) takes a snapshot; subtract two of them to see what happened
- * between. Each number is whole, all of them are taken at slightly different times. Names that only a
- * node or another kind of table could count stay 0; for the node see ptn_node_info().
+ * between. Each number is whole, all of them are taken at slightly different times. What a node
+ * counts is told by ptn_node_info().
  */
 #ifndef PATRONUS_COUNTERS_H
 #define PATRONUS_COUNTERS_H
@@ -21,8 +21,6 @@
 	X(verbs_faa, verbs, "fetch-and-adds posted")                                            \
 	X(verbs_send, verbs, "SENDs posted")                                                    \
 	X(verbs_recv, verbs, "RECVs posted")                                                    \
-	X(verbs_bind, verbs, "memory window binds posted")                                      \
-	X(verbs_inv, verbs, "invalidations posted, local or by SEND")                           \
 	X(doorbells, calls, "post lists handed to the network card")                            \
 	X(round_trips, trips, "times an operation waited for the network")                      \
 	X(completions, completions, "work completions polled")                                  \
@@ -39,7 +37,6 @@
 	X(retries_stale, retries, "a cached address or directory turned out to be old")         \
 	X(retries_busy, retries, "a structure change by another client was in the way")         \
 	X(retries_lane, retries, "a lane failed under the operation")                           \
-	X(retries_lease, retries, "a window had to be acquired again")                          \
 	X(retries_full, retries, "a bucket, leaf or chunk was full")                            \
 	X(backoffs, waits, "waits before a retry")                                              \
 	X(backoff_ns, ns, "time spent in those waits")                                          \
@@ -48,11 +45,9 @@
 	X(slot_cache_misses, lookups, "lookups without a slot cache entry")                     \
 	X(slot_cache_wrong, lookups, "slot cache entries that were out of date")                \
 	X(slot_cache_bypassed, lookups, "entries not used because their slot changes often")    \
-	X(dir_cache_hits, lookups, "directory or inner nodes found in the cache")               \
-	X(dir_cache_misses, lookups, "directory or inner nodes fetched")                        \
+	X(dir_cache_misses, lookups, "directory entries fetched")                               \
 	X(splits, splits, "buckets or nodes split")                                             \
 	X(splits_helped, splits, "splits of another client finished or joined")                 \
-	X(merges, merges, "empty leaves unlinked")                                              \
 	X(blocks_alloc, blocks, "blocks taken from chunks")                                     \
 	X(blocks_free, blocks, "blocks unlinked and handed back")                               \
 	X(blocks_reused, blocks, "blocks taken again after their grace period")                 \
@@ -61,31 +56,22 @@
 	X(chunks_fetched, chunks, "chunks fetched from a node")                                 \
 	X(chunks_adopted, chunks, "chunks taken over that another worker left")                 \
 	X(chunks_returned, chunks, "empty chunks given back")                                   \
-	X(extents_granted, extents, "extents handed out")                                       \
-	X(extents_freed, extents, "extents taken back")                                         \
 	X(quiescents, reports, "quiescent points reported")                                     \
-	X(rpc_requests, requests, "control requests sent or served")                            \
-	X(rpc_refused, requests, "control requests refused")                                    \
+	X(rpc_requests, requests, "control requests sent")                                      \
+	X(rpc_refused, requests, "control requests that the node refused")                      \
 	X(rpc_malformed, requests, "control messages that made no sense")                       \
-	X(lease_grants, leases, "leases granted or received")                                   \
+	X(lease_grants, leases, "leases received")                                              \
 	X(lease_extensions, leases, "leases extended")                                          \
 	X(lease_extensions_failed, leases, "extensions that came too late or hit the limit")    \
-	X(lease_expiries, leases, "leases that ended by their deadline")                        \
 	X(lease_releases, leases, "leases given back")                                          \
 	X(lease_revocations, leases, "leases taken back by the node or their owner")            \
 	X(lease_handovers, leases, "leases handed to another client")                           \
-	X(lease_conflicts, leases, "acquires refused because of an exclusive range")            \
-	X(windows_bound, windows, "windows bound by a completed bind")                          \
-	X(windows_invalidated, windows, "windows whose invalidation completed")                 \
+	X(lease_conflicts, leases, "acquires refused because the memory is on offer")           \
 	X(lane_breaks, lanes, "lanes that failed")                                              \
 	X(lane_recoveries, lanes, "switches to a spare lane")                                   \
 	X(lane_recovery_ns, ns, "time from a failure to the first operation on the spare")      \
 	X(lane_rebuilds, lanes, "spares built in the background")                               \
-	X(access_violations, accesses, "accesses that the network card refused")                \
-	X(sessions_opened, sessions, "sessions accepted or opened")                             \
-	X(sessions_ended, sessions, "sessions closed in order")                                 \
-	X(sessions_fenced, sessions, "sessions fenced")                                         \
-	X(sessions_refused, sessions, "handshakes refused")
+	X(access_violations, accesses, "accesses that the network card refused")
 
 struct ptn_counters {
 #define PTN_COUNTER_FIELD(name, unit, help) uint64_t name;

@@ -6,10 +6,9 @@
  * -4095, so they never meet an errno. errno itself is neither read nor set.
  *
  * The codes are grouped by what they break, and that is what a program acts on: after an operation's
- * code everything else goes on; after a lease's code the window is gone and must be acquired again
- * (but LEASE_LIMIT and LEASE_CONFLICT: nothing has changed); after a lane's code the library has
- * already begun to recover, a retry is fine; after a node's code the session has ended and must be
- * opened again (but QUOTA and NODE_FULL: it goes on); after a corruption's code stop and look.
+ * code everything else goes on; after a lease's code the window is gone and must be acquired again;
+ * after a lane's code the library has already begun to recover, a retry is fine; after a node's code the
+ * session has ended and must be opened again; after a corruption's code stop and look.
  */
 #ifndef PATRONUS_ERROR_H
 #define PATRONUS_ERROR_H
@@ -29,73 +28,67 @@ enum ptn_error_scope {
 };
 
 /* X(name, code, scope, what happened and what to do next) */
-#define PTN_ERROR_TABLE(X)                                                                           \
-	X(CONFLICT, -4100, OPERATION,                                                                \
-	  "too many concurrent changes of the same word, nothing was changed; try again later or "   \
-	  "lower the number of writers of this key")                                                 \
-	X(OUTCOME_UNKNOWN, -4101, OPERATION,                                                         \
-	  "the connection failed while the change was on its way, it may or may not have happened; " \
-	  "read the key to find out before repeating it")                                            \
-	X(STALE, -4102, OPERATION,                                                                   \
-	  "the handle or position refers to something that no longer exists; open it again")         \
-	X(RIGHTS, -4103, OPERATION,                                                                  \
-	  "the window does not carry this right; acquire one with the right that the access needs")  \
-	X(RANGE, -4104, OPERATION,                                                                   \
-	  "the access leaves the window; check offset and length against the acquired size")         \
-	X(BUSY, -4105, OPERATION,                                                                    \
-	  "the worker has as many operations in flight as it was opened for; poll it for "           \
-	  "completions first")                                                                       \
-	X(EXISTS_OTHER, -4106, OPERATION,                                                            \
-	  "the name is taken by an object of another kind or with other parameters; use another "    \
-	  "name or the parameters it was created with")                                              \
-	X(LEASE_EXPIRED, -4120, LEASE,                                                               \
-	  "the lease's deadline passed and its window is invalid; acquire it again, with a longer "  \
-	  "term or earlier extension")                                                               \
-	X(LEASE_REVOKED, -4121, LEASE,                                                               \
-	  "the node or the owner took the window back; acquire it again if you still may")           \
-	X(LEASE_LIMIT, -4122, LEASE,                                                                 \
-	  "the lease is at the longest time the node allows; release it and acquire a new one")      \
-	X(LEASE_CONFLICT, -4123, LEASE,                                                              \
-	  "another client holds a lease on this range that excludes yours; try again when it ends")  \
-	X(LEASE_UNKNOWN, -4124, LEASE,                                                               \
-	  "the node knows no such lease of this session; it has ended, acquire a new one")           \
-	X(LANE_BROKEN, -4140, LANE,                                                                  \
-	  "a queue pair failed and no spare was ready in time; try again, the lane is being "        \
-	  "rebuilt")                                                                                 \
-	X(ACCESS, -4141, LANE,                                                                       \
-	  "the node's network card refused the access: no valid window covered it; acquire the "     \
-	  "window again and check that nothing uses it past its lease")                              \
-	X(NODE_DOWN, -4160, NODE,                                                                    \
-	  "the memory node does not answer; check that it runs and is reachable, then open the "     \
-	  "session again")                                                                           \
-	X(NODE_CLOSING, -4161, NODE,                                                                 \
-	  "the memory node is shutting down; open a session with it when it is back")                \
-	X(NODE_FULL, -4162, NODE,                                                                    \
-	  "the memory node has no free memory, windows or queue pairs for this; free something, "    \
-	  "use another node, or start the node with more")                                           \
-	X(SESSION_FENCED, -4163, NODE,                                                               \
-	  "the node gave this session up for dead and has taken back everything it held; open a "    \
-	  "new session")                                                                             \
-	X(SESSION_ENDED, -4164, NODE,                                                                \
-	  "the session was ended, by you or by the node's operator; open a new one")                 \
-	X(VERSION, -4165, NODE,                                                                      \
-	  "the node speaks another protocol version; install the same release on both sides")        \
-	X(REFUSED, -4166, NODE,                                                                      \
-	  "the node refused the credentials; check the secret this client was given")                \
-	X(QUOTA, -4167, NODE,                                                                        \
-	  "the session is at its quota of bytes, windows, leases or requests; release something "    \
-	  "or have the node's operator raise the quota")                                             \
-	X(PROTOCOL, -4168, NODE,                                                                     \
-	  "the peer sent a message that makes no sense and the session was ended; check that both "  \
-	  "ends are Patronus of the same release, and report it if they are")                        \
-	X(ATTEMPTS, -4169, NODE,                                                                     \
-	  "too many wrong credentials came from this process and the node does not listen to it "    \
-	  "for some seconds; check the secret, wait, then try again")                                \
-	X(CORRUPT, -4180, CORRUPTION,                                                                \
-	  "remote memory holds bytes that no correct client writes; stop the clients of this "       \
-	  "table, keep a copy and check the table")                                                  \
-	X(FORMAT, -4181, CORRUPTION,                                                                 \
-	  "this is not a table of this release's layout; open it with the release that made it, "    \
+#define PTN_ERROR_TABLE(X)                                                                              \
+	X(CONFLICT, -4100, OPERATION,                                                                   \
+	  "too many concurrent changes of the same word, nothing was changed; try again later or "      \
+	  "lower the number of writers of this key")                                                    \
+	X(OUTCOME_UNKNOWN, -4101, OPERATION,                                                            \
+	  "the connection failed while the change was on its way, it may or may not have happened; "    \
+	  "read the key to find out before repeating it")                                               \
+	X(BUSY, -4105, OPERATION,                                                                       \
+	  "the worker has PTN_SUBMIT_MAX submitted operations that were not polled yet; poll it for "   \
+	  "completions first")                                                                          \
+	X(EXISTS_OTHER, -4106, OPERATION,                                                               \
+	  "the name is taken by an object of another kind or with other parameters; use another "       \
+	  "name or the parameters it was created with")                                                 \
+	X(LEASE_EXPIRED, -4120, LEASE,                                                                  \
+	  "the lease's deadline passed and its window is invalid; acquire it again, with a longer "     \
+	  "term or earlier extension")                                                                  \
+	X(LEASE_REVOKED, -4121, LEASE,                                                                  \
+	  "the node or the owner took the window back; acquire it again if you still may")              \
+	X(LEASE_LIMIT, -4122, OPERATION,                                                                \
+	  "the lease is at the longest time the node allows; release it and acquire a new one")         \
+	X(LEASE_CONFLICT, -4123, OPERATION,                                                             \
+	  "the memory is on offer to another client; try again when it was claimed or the offer ended") \
+	X(LEASE_UNKNOWN, -4124, LEASE,                                                                  \
+	  "the node knows no such lease of this session; it has ended, acquire a new one")              \
+	X(LANE_BROKEN, -4140, LANE,                                                                     \
+	  "a queue pair failed and no spare was ready in time; try again, the lane is being "           \
+	  "rebuilt")                                                                                    \
+	X(NODE_DOWN, -4160, NODE,                                                                       \
+	  "the memory node does not answer; check that it runs and is reachable, then open the "        \
+	  "session again")                                                                              \
+	X(NODE_CLOSING, -4161, NODE,                                                                    \
+	  "the memory node is shutting down; open a session with it when it is back")                   \
+	X(NODE_FULL, -4162, OPERATION,                                                                  \
+	  "the memory node has no free memory, windows or queue pairs for this; free something, "       \
+	  "use another node, or start the node with more")                                              \
+	X(SESSION_FENCED, -4163, NODE,                                                                  \
+	  "the node gave this session up for dead and has taken back everything it held; open a "       \
+	  "new session")                                                                                \
+	X(SESSION_ENDED, -4164, NODE,                                                                   \
+	  "the session was ended, by you or by the node's operator; open a new one")                    \
+	X(VERSION, -4165, NODE,                                                                         \
+	  "the node speaks another protocol version; install the same release on both sides")           \
+	X(REFUSED, -4166, NODE,                                                                         \
+	  "the node refused the credentials; check the secret this client was given")                   \
+	X(QUOTA, -4167, OPERATION,                                                                      \
+	  "the session is at its quota of bytes, windows, leases or requests; release something "       \
+	  "or have the node's operator raise the quota")                                                \
+	X(PROTOCOL, -4168, NODE,                                                                        \
+	  "the peer sent a message that makes no sense and the session was ended; check that both "     \
+	  "ends are Patronus of the same release, and report it if they are")                           \
+	X(ATTEMPTS, -4169, NODE,                                                                        \
+	  "too many wrong credentials came from this process and the node does not listen to it "       \
+	  "for some seconds; check the secret, wait, then try again")                                   \
+	X(FLOOD, -4170, NODE,                                                                           \
+	  "the session went on sending more requests a second than the node allows and was ended; "     \
+	  "send fewer, or have the node's operator raise the limit, and open a new one")                \
+	X(CORRUPT, -4180, CORRUPTION,                                                                   \
+	  "remote memory holds bytes that no correct client writes; stop the clients of this "          \
+	  "table, keep a copy and check the table")                                                     \
+	X(FORMAT, -4181, CORRUPTION,                                                                    \
+	  "this is not a table of this release's layout; open it with the release that made it, "       \
 	  "or check node and name")
 
 enum ptn_error {

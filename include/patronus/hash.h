@@ -31,7 +31,9 @@ struct ptn_hash_options {
 };
 
 /* Open by name on the client's nodes. One handle per client and table, used with all its workers.
- * Errors: -EINVAL, -ENOENT, -EEXIST, -ENOMEM, session and node errors. */
+ * Errors: -EINVAL; -ENOENT there is none (create 0xff); -EEXIST there is one (create 2); PTN_E_EXISTS_OTHER it was made
+ * with other nodes or in another order; PTN_E_FORMAT, -EINVAL not a table of this release's layout; -ENOMEM, -EDQUOT,
+ * -ENOSPC no room for it; session and node errors. */
 PTN_API int ptn_hash_open(struct ptn_worker *worker, const char *name,
 			  const struct ptn_hash_options *options, struct ptn_hash **hash_out);
 PTN_API void ptn_hash_close(struct ptn_hash *hash); /* after the workers' last operation on it */
@@ -40,6 +42,7 @@ PTN_API int ptn_hash_drop(struct ptn_worker *worker, const char *name);
 
 /*
  * Common errors of the operations: -EINVAL (key or value size; ptn_worker_cause names the limit), -ENOMEM node full,
+ * -EDQUOT the session's share of it is, PTN_E_QUOTA, PTN_E_NODE_FULL no window is left,
  * PTN_E_CONFLICT too many retries, -ETIMEDOUT, PTN_E_OUTCOME_UNKNOWN (the transport failed under the
  * publishing CAS and what happened cannot be told), PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, PTN_E_CORRUPT.
  */

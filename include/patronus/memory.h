@@ -36,7 +36,8 @@ struct ptn_address {
 /*
  * Allocate `len_bytes` (1 B to 1 GiB, zeroed) on `node` and hold it with all rights for `term_ns`
  * (100 us to the node's maximum).
- * Errors: -EINVAL, -ENOMEM the node is full, -EDQUOT, PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, -ETIMEDOUT.
+ * Errors: -EINVAL, -ENOMEM the node is full, -EDQUOT, PTN_E_QUOTA no lease or window is left, PTN_E_NODE_FULL the
+ * node's card has no window left, PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN, -ETIMEDOUT.
  */
 PTN_API int ptn_memory_alloc(struct ptn_worker *worker, unsigned node, uint64_t len_bytes,
 			     uint64_t term_ns, struct ptn_memory **memory_out);

@@ -55,9 +55,11 @@ struct ptn_node_info {
 };
 
 /*
- * Open a node on `address` ("inproc:NAME" or "shm:PATH") and start its control thread.
+ * Open a node on `address` and start its control thread: "inproc:NAME" for clients of this process, "shm:PATH" for
+ * those of this host, "verbs:DEVICE,PATH" on an RDMA device (an empty DEVICE is the first one); PATH is the Unix
+ * socket that clients name.
  * Threads: any. Errors: -EINVAL (options, address), -EADDRINUSE, -ENOMEM, -E2BIG (options from a
- * newer header with members this library does not know).
+ * newer header with members this library does not know); with verbs also -ENODEV.
  */
 PTN_API int ptn_node_open(const char *address, const struct ptn_node_options *options,
 			  struct ptn_node **node_out);

@@ -107,8 +107,7 @@ static void keeper_start(struct world_life *life)
 
 static bool session_over(int ret)
 {
-	return ptn_error_scope(ret) == PTN_SCOPE_NODE && ret != PTN_E_NODE_FULL &&
-	       ret != PTN_E_QUOTA;
+	return ptn_error_scope(ret) == PTN_SCOPE_NODE;
 }
 
 /* Of the library's. */

@@ -84,7 +84,7 @@ static int step(struct holding *holding)
 /* The lease is over, or will be, or is cut short: an outcome, not a failure. */
 static bool told_of_its_end(int ret)
 {
-	return ptn_error_scope(ret) == PTN_SCOPE_LEASE;
+	return ptn_error_scope(ret) == PTN_SCOPE_LEASE || ret == PTN_E_LEASE_CONFLICT;
 }
 
 /* --- from hand to hand ------------------------------------------------------------------------------------------- */

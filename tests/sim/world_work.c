@@ -99,8 +99,7 @@ static bool judge(struct world_worker *worker, const char *what, uint32_t key, i
 			   life->client_number, what, key, ptn_strerror(ret), ret,
 			   cause.where ? cause.where : "?", (unsigned)cause.wc_status);
 	}
-	if (ptn_error_scope(ret) == PTN_SCOPE_NODE && ret != PTN_E_NODE_FULL &&
-	    ret != PTN_E_QUOTA && !world_parted(life)) {
+	if (ptn_error_scope(ret) == PTN_SCOPE_NODE && !world_parted(life)) {
 		life->error = true;
 		return false;
 	}

@@ -234,12 +234,12 @@ static void said_body(struct fixture *fixture)
 	struct ptni_lane_addr message = { .op = PTNI_LANE_CLOSE, .worker = 5, .lane = 0 };
 
 	fixture->world.keeping = false;
-	fake_ended(&fixture->node, PTN_E_QUOTA);
+	fake_ended(&fixture->node, PTN_E_FLOOD);
 	fake_hang_up(&fixture->node);
 	pthread_mutex_lock(&session->control);
 	assert_true(ptni_session_send(session, &message, sizeof(message)) < 0);
 	pthread_mutex_unlock(&session->control);
-	assert_int_equal(ptni_session_error(session), PTN_E_QUOTA);
+	assert_int_equal(ptni_session_error(session), PTN_E_FLOOD);
 	fixture->world.node_stopped = true;
 }
 

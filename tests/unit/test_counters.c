@@ -45,22 +45,22 @@ static void add__sums_several_writers(void **state)
 	PTNI_COUNT(&a, doorbells);
 	PTNI_COUNT_ADD(&a, bytes_read, 100);
 	PTNI_COUNT_ADD(&b, bytes_read, 11);
-	PTNI_COUNT(&b, sessions_refused);
+	PTNI_COUNT(&b, lane_breaks);
 	ptni_counters_add(&sum, &a);
 	ptni_counters_add(&sum, &b);
 	expected.doorbells = 1;
 	expected.bytes_read = 111;
-	expected.sessions_refused = 1;
+	expected.lane_breaks = 1;
 	assert_memory_equal(&sum, &expected, sizeof(sum));
 }
 
 static void snapshot__replaces(void **state)
 {
 	static struct ptni_counters a;
-	struct ptn_counters seen, expected = { .verbs_inv = 2 };
+	struct ptn_counters seen, expected = { .verbs_cas = 2 };
 
 	memset(&seen, 0xff, sizeof(seen));
-	PTNI_COUNT_ADD(&a, verbs_inv, 2);
+	PTNI_COUNT_ADD(&a, verbs_cas, 2);
 	ptni_counters_snapshot(&a, &seen);
 	assert_memory_equal(&seen, &expected, sizeof(seen));
 }

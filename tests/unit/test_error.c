@@ -62,6 +62,16 @@ static void ours__named_scoped_and_advising(void **state)
 	}
 }
 
+/* A program acts on the scope: no code of an operation means that more than the operation has failed. */
+static void scopes__without_exceptions(void **state)
+{
+	assert_int_equal(ptn_error_scope(PTN_E_QUOTA), PTN_SCOPE_OPERATION);
+	assert_int_equal(ptn_error_scope(PTN_E_NODE_FULL), PTN_SCOPE_OPERATION);
+	assert_int_equal(ptn_error_scope(PTN_E_LEASE_LIMIT), PTN_SCOPE_OPERATION);
+	assert_int_equal(ptn_error_scope(PTN_E_LEASE_CONFLICT), PTN_SCOPE_OPERATION);
+	assert_int_equal(ptn_error_scope(PTN_E_FLOOD), PTN_SCOPE_NODE);
+}
+
 static void errno_values__named_and_scoped(void **state)
 {
 	assert_string_equal(ptn_errname(-ENOENT), "ENOENT");
@@ -69,6 +79,7 @@ static void errno_values__named_and_scoped(void **state)
 	assert_string_equal(ptn_strerror(-EXDEV), strerror(EXDEV));
 	assert_non_null(strstr(ptn_strerror(-ENOENT), "no such key"));
 	assert_non_null(strstr(ptn_strerror(-ECONNREFUSED), "start the memory node"));
+	assert_non_null(strstr(ptn_strerror(-EDQUOT), "raise the quota"));
 	assert_int_equal(ptn_error_scope(-ENOENT), PTN_SCOPE_OPERATION);
 	assert_int_equal(ptn_error_scope(-ECONNRESET), PTN_SCOPE_NODE);
 }
@@ -107,6 +118,7 @@ int main(void)
 		cmocka_unit_test(codes__unique_and_below_errno),
 		cmocka_unit_test(codes__pinned),
 		cmocka_unit_test(ours__named_scoped_and_advising),
+		cmocka_unit_test(scopes__without_exceptions),
 		cmocka_unit_test(errno_values__named_and_scoped),
 		cmocka_unit_test(success__is_no_error),
 		cmocka_unit_test(unknown__has_a_text_too),

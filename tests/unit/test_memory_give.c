@@ -37,6 +37,47 @@ static uint64_t session_bytes(struct alloc_bed *bed, int i)
 	return info[i].bytes;
 }
 
+static struct ptn_counters counted(struct alloc_bed *bed, int i)
+{
+	struct ptn_counters counters;
+
+	ptn_worker_counters(bed->worker[i], &counters);
+	return counters;
+}
+
+/* Everything that has to do with leases is counted where a user looks for it. */
+static void counted_body(struct alloc_bed *bed)
+{
+	struct ptn_memory *memory, *mine;
+	struct ptn_ticket ticket;
+
+	alloc_bed_client(bed, 0);
+	alloc_bed_client(bed, 1);
+	memory = allocate(bed, 0, 1);
+	assert_int_equal(counted(bed, 0).lease_grants, 1);
+	assert_int_equal(ptn_memory_give(memory, 500 * MS, &ticket), 0);
+	assert_int_equal(counted(bed, 0).lease_handovers, 1);
+	assert_int_equal(counted(bed, 1).rpc_refused, 0);
+	assert_int_equal(ptn_memory_acquire(bed->worker[1],
+					    (struct ptn_address){ .addr = ticket.word[0] }, 64,
+					    PTN_READ, 900 * MS, &mine),
+			 PTN_E_LEASE_CONFLICT);
+	assert_int_equal(counted(bed, 1).lease_conflicts, 1);
+	assert_int_equal(counted(bed, 1).rpc_refused, 1);
+	assert_int_equal(ptn_memory_claim(bed->worker[1], &ticket, 400 * MS, &mine), 0);
+	assert_int_equal(counted(bed, 1).lease_grants, 1);
+	assert_int_equal(ptn_memory_free(mine), 0);
+	assert_int_equal(counted(bed, 1).lease_releases, 1);
+	assert_true(counted(bed, 1).verbs_recv > 0);
+	alloc_bed_client_close(bed, 1);
+	alloc_bed_client_close(bed, 0);
+}
+
+static void leases__are_counted(void **state)
+{
+	alloc_bed_run(NULL, counted_body);
+}
+
 static void over_body(struct alloc_bed *bed)
 {
 	struct ptn_memory *memory, *reader, *mine;
@@ -461,6 +502,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(give__makes_it_nobodys_and_claim_the_receivers),
+		cmocka_unit_test(leases__are_counted),
 		cmocka_unit_test(give__can_go_on_and_on),
 		cmocka_unit_test(give__that_is_refused_changes_nothing),
 		cmocka_unit_test(offer__can_be_taken_back_until_it_is_claimed),
