@@ -28,9 +28,10 @@ int ycsb_client_load(struct ycsb_client *client);
 int ycsb_client_transact(struct ycsb_client *client);
 /*
  * Up to `max` operations of the run phase, as many at a time as the lot holds; what the store cannot do
- * together with others (inserts, scans) ends the lot and is done after it. Their number, or -ECANCELED.
+ * together with others (inserts, scans) ends the lot and is done after it. 0, or -ECANCELED; in either case
+ * *done_out of them were done.
  */
-int ycsb_client_transact_lot(struct ycsb_client *client, uint64_t max);
+int ycsb_client_transact_lot(struct ycsb_client *client, uint64_t max, uint64_t *done_out);
 /* Before the first of these. NULL on a store that works one by one, and for depth 1; -ENOMEM. */
 int ycsb_lot_open(struct ycsb_client *client, uint32_t depth);
 void ycsb_lot_close(struct ycsb_client *client);

@@ -98,7 +98,7 @@ static void do_all(struct ycsb_client *client)
 		note_one(client, &lot->requests[i], start_ns);
 }
 
-int ycsb_client_transact_lot(struct ycsb_client *client, uint64_t max)
+int ycsb_client_transact_lot(struct ycsb_client *client, uint64_t max, uint64_t *done_out)
 {
 	struct ycsb_lot *lot = client->lot;
 	enum ycsb_op op = YCSB_READ;
@@ -111,10 +111,10 @@ int ycsb_client_transact_lot(struct ycsb_client *client, uint64_t max)
 	}
 	if (lot->count != 0)
 		do_all(client);
-	if (joined < 0)
-		return joined;
-	if (joined == 1)
-		return (int)lot->count;
+	*done_out = lot->count;
+	if (joined != 0)
+		return joined < 0 ? joined : 0;
 	error = ycsb_client_do(client, op);
-	return error != 0 ? error : (int)lot->count + 1;
+	*done_out += error == 0;
+	return error;
 }

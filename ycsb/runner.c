@@ -62,18 +62,20 @@ static int operate(struct thread *thread)
 		return 0;
 	while ((thread->op_max == 0 || done < thread->op_max) &&
 	       !atomic_load_explicit(&workload->stop, memory_order_relaxed)) {
-		int count = 1;
+		uint64_t count;
 
-		if (!load && client->lot != NULL)
-			error = count = ycsb_client_transact_lot(
-				client, thread->op_max == 0 ? UINT64_MAX : thread->op_max - done);
-		else
+		if (!load && client->lot != NULL) {
+			error = ycsb_client_transact_lot(
+				client, thread->op_max == 0 ? UINT64_MAX : thread->op_max - done,
+				&count);
+		} else {
 			error = load ? ycsb_client_load(client) : ycsb_client_transact(client);
-		if (error < 0)
-			break;
-		error = 0;
-		done += (uint64_t)count;
+			count = error == 0;
+		}
+		done += count;
 		atomic_store_explicit(&thread->op_cnt, done, memory_order_relaxed);
+		if (error != 0)
+			break;
 		if (tick_ns == 0)
 			continue;
 		client->scheduled_ns = start_ns + done * tick_ns;
