@@ -293,7 +293,7 @@ int ptn_memory_extend(struct ptn_memory *memory, uint64_t term_ns)
 		return ret;
 	ret = ptni_lease_extend(&op, &memory->lease, term_ns);
 	ptni_op_end(&op);
-	return ret == PTN_E_LEASE_LIMIT ? -EINVAL : ret;
+	return ret;
 }
 
 uint64_t ptn_memory_remaining_ns(const struct ptn_memory *memory)

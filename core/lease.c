@@ -194,8 +194,10 @@ int ptni_lease_extend(struct ptni_op *op, struct ptni_lease *lease, uint64_t ter
 		if (units <= ptni_lease_word_units(lease->word))
 			return 0;
 		if (units > UINT32_MAX ||
-		    (lease->index && units > welcome->term_max_ns / lease->unit_ns))
+		    (lease->index && units > welcome->term_max_ns / lease->unit_ns)) {
+			PTNI_COUNT(op->worker->counters, lease_extensions_failed);
 			return ptni_worker_fail(op->worker, PTN_E_LEASE_LIMIT, "extending a lease");
+		}
 		desired = ptni_lease_word(generation, (uint32_t)units);
 		ret = word_cas(op, lease, desired, &found);
 		if (ret == PTN_E_OUTCOME_UNKNOWN)

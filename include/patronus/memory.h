@@ -66,8 +66,8 @@ PTN_API int ptn_memory_faa(struct ptn_memory *memory, uint64_t offset, uint64_t 
 			   uint64_t *old_out);
 
 /* Prolong one-sidedly (one CAS; no node CPU) so that at least `term_ns` is left. PTN_E_LEASE_EXPIRED or
- * PTN_E_LEASE_REVOKED when the node had closed the lease: then nothing was prolonged. -EINVAL beyond the
- * node's maximum. */
+ * PTN_E_LEASE_REVOKED when the node had closed the lease: then nothing was prolonged. PTN_E_LEASE_LIMIT beyond the
+ * node's maximum, counted from the grant: the lease goes on as it was. */
 PTN_API int ptn_memory_extend(struct ptn_memory *memory, uint64_t term_ns);
 PTN_API uint64_t ptn_memory_remaining_ns(const struct ptn_memory *memory);
 PTN_API struct ptn_address ptn_memory_address(const struct ptn_memory *memory);

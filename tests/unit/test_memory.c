@@ -288,7 +288,7 @@ static void extend_body(struct alloc_bed *bed)
 		assert_int_equal(ptn_memory_read(memory, 0, &value, 8), 0);
 		assert_int_equal(value, 3);
 	}
-	assert_int_equal(ptn_memory_extend(memory, UINT64_MAX / 2), -EINVAL);
+	assert_int_equal(ptn_memory_extend(memory, UINT64_MAX / 2), PTN_E_LEASE_LIMIT);
 	assert_int_equal(ptn_memory_read(memory, 0, &value, 8), 0);
 	assert_int_equal(ptn_memory_free(memory), 0);
 	alloc_bed_client_close(bed, 0);
