@@ -185,6 +185,12 @@ union channel_message {
 	uint8_t bytes[PTNI_CHANNEL_MAX];
 };
 
+/* These are always heeded, or lanes would not come back; but they count, and who sends a flood is ended. */
+static bool is_flood(struct ptni_node_session *session)
+{
+	return ptni_node_session_take_token(session) == PTN_E_FLOOD;
+}
+
 static void message_handle(struct ptni_node_session *session, const union channel_message *message,
 			   size_t len_bytes)
 {
@@ -192,14 +198,17 @@ static void message_handle(struct ptni_node_session *session, const union channe
 
 	if (op == PTNI_LANE_OPEN && len_bytes == sizeof(message->open))
 		lane_open(session, &message->open);
-	else if (op == PTNI_LANE_GO && len_bytes == sizeof(message->lane))
-		lane_go(session, &message->lane);
-	else if (op == PTNI_LANE_CLOSE && len_bytes == sizeof(message->lane))
-		lane_close(session, message->lane.worker, message->lane.lane);
 	else if (op == PTNI_GOODBYE)
 		ptni_node_session_fence(session, 0);
-	else
+	else if ((op != PTNI_LANE_GO && op != PTNI_LANE_CLOSE) ||
+		 len_bytes != sizeof(message->lane))
 		ptni_node_session_offence(session);
+	else if (is_flood(session))
+		return;
+	else if (op == PTNI_LANE_GO)
+		lane_go(session, &message->lane);
+	else
+		lane_close(session, message->lane.worker, message->lane.lane);
 }
 
 void ptni_node_session_ready(struct ptni_node_session *session)

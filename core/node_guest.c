@@ -65,13 +65,21 @@ static int guest_make(struct ptn_node *node, struct ptni_channel *channel)
 	return 0;
 }
 
+/*
+ * Who says hello does so at once. So when there are too many the one that has been silent longest goes: else a
+ * process that dials and says nothing would keep others out.
+ */
 int ptni_guest_accept(struct ptn_node *node)
 {
 	struct ptni_channel *channel;
 
 	if (node->ops->accept(node->listener, &channel))
 		return 0;
-	if (node->closing || node->guest_count >= PTNI_GUESTS_MAX || guest_make(node, channel)) {
+	if (node->guest_count >= PTNI_GUESTS_MAX) {
+		node->info.refusals++;
+		ptni_guest_close(cds_list_first_entry(&node->guests, struct ptni_guest, link));
+	}
+	if (node->closing || guest_make(node, channel)) {
 		node->info.refusals++;
 		node->ops->channel_close(channel);
 	}

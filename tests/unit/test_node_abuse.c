@@ -276,6 +276,30 @@ static void test_requests_per_second_are_limited(void **state)
 	scene_close(&s);
 }
 
+/* What is asked on the channel is always done, and yet no way round the limit. */
+static void test_channel_floods_end_the_session(void **state)
+{
+	struct ptn_node_options options = { .session_requests_per_s = 100 };
+	struct ptni_lane_addr close = { .op = PTNI_LANE_CLOSE, .worker = 7, .lane = 1 }, answer;
+	struct raw_client client;
+	struct scene s;
+	int closed = 0;
+
+	scene_open(&s, &options);
+	raw_open(&client, &s.bed, 3600000 * MS);
+	for (int i = 0; i < 300 && session_lives(&s, &client); i++) {
+		raw_channel_send(&client, &close, sizeof(close));
+		bed_turns(&s.bed);
+		if (session_lives(&s, &client) &&
+		    raw_channel_recv(&client, &answer, sizeof(answer)) == sizeof(answer))
+			closed += answer.op == PTNI_LANE_CLOSED;
+	}
+	assert_in_range(closed, 100, 200);
+	assert_false(session_lives(&s, &client));
+	raw_close(&client);
+	scene_close(&s);
+}
+
 /* Far more than the node takes at a time: the flooder's own queue holds it, the neighbour is served. */
 static void test_flood_waits_in_the_flooders_queue(void **state)
 {
@@ -482,6 +506,7 @@ int main(void)
 		cmocka_unit_test(test_message_longer_than_any_costs_the_lane),
 		cmocka_unit_test(test_garbage_is_survived),
 		cmocka_unit_test(test_requests_per_second_are_limited),
+		cmocka_unit_test(test_channel_floods_end_the_session),
 		cmocka_unit_test(test_flood_waits_in_the_flooders_queue),
 		cmocka_unit_test(test_client_that_does_not_receive_cannot_keep_a_window),
 		cmocka_unit_test(test_windows_and_leases_are_limited),
