@@ -18,12 +18,17 @@ int ptni_op_begin(struct ptn_worker *worker, struct ptni_op *op)
 		return -EAGAIN;
 	worker->slots |= UINT64_C(1) << slot;
 	worker->client->pinned++;
-	if (!worker->buffer[slot])
+	if (!worker->buffer[slot]) {
 		worker->buffer[slot] = aligned_alloc(64, PTNI_OP_BUFFER);
+		memset(worker->buffer[slot], 0, PTNI_OP_BUFFER);
+	}
+	if (worker->client->world->apart)
+		mock_apart_begin(worker);
+	worker->buffer_used = 0;
 	memset(op, 0, sizeof(*op));
 	op->worker = worker;
 	op->slot = (uint16_t)slot;
-	op->start_ns = worker->client->world->now_ns;
+	op->start_ns = *mock_clock(worker->client);
 	op->deadline_ns = op->start_ns + (worker->client->world->op_timeout_ns ?
 						  worker->client->world->op_timeout_ns :
 						  OP_TIMEOUT_NS);
@@ -50,6 +55,7 @@ void *ptni_op_buffer(struct ptni_op *op, size_t len_bytes)
 
 	len_bytes = (len_bytes + 15) & ~(size_t)15;
 	if (op->buffer_used + len_bytes > op->buffer_len_bytes) {
+		CHECK(!worker->client->world->apart); /* its bytes would have to be hashed */
 		if (worker->large_used || len_bytes > PTNI_OP_BUFFER_LARGE)
 			return NULL;
 		if (!worker->large)
@@ -61,14 +67,17 @@ void *ptni_op_buffer(struct ptni_op *op, size_t len_bytes)
 	}
 	buffer = op->buffer + op->buffer_used;
 	op->buffer_used += len_bytes;
+	if (op->buffer_used > worker->buffer_used)
+		worker->buffer_used = op->buffer_used;
 	return buffer;
 }
 
-enum mock_action mock_step(struct ptn_client *client)
+enum mock_action mock_step(struct ptn_client *client, struct mock_verb next)
 {
 	struct mock_world *world = client->world;
 	enum mock_action action = MOCK_GO;
 
+	client->next = next;
 	if (world->fibers && ptni_fiber_current())
 		ptni_fiber_suspend();
 	if (world->before)
@@ -78,7 +87,8 @@ enum mock_action mock_step(struct ptn_client *client)
 		for (;;)
 			ptni_fiber_suspend();
 	}
-	world->now_ns += MOCK_VERB_NS;
+	if (!world->apart)
+		world->now_ns += MOCK_VERB_NS;
 	world->steps++;
 	return action;
 }
@@ -92,9 +102,11 @@ int ptni_op_backoff(struct ptni_op *op, unsigned attempt)
 		ptni_fiber_suspend();
 		op->worker->client->waits = false;
 	}
-	world->now_ns += world->backoff_ns;
+	*mock_clock(op->worker->client) += world->backoff_ns;
+	if (world->apart)
+		mock_apart_backoff(op->worker);
 	PTNI_COUNT(&op->worker->counters, backoffs);
-	if (world->now_ns >= op->deadline_ns)
+	if (*mock_clock(op->worker->client) >= op->deadline_ns)
 		return -ETIMEDOUT;
 	return attempt >= BACKOFF_ATTEMPTS ? PTN_E_CONFLICT : 0;
 }
@@ -242,14 +254,23 @@ static void touch(struct mock_world *world, uint64_t addr, uint32_t len_bytes, b
 	world->touch = (struct mock_touch){ addr, len_bytes, wrote };
 }
 
-static void execute_cas(struct mock_world *world, unsigned n, struct ibv_send_wr *wr, uint64_t *old)
+static void observe(struct ptn_client *client, const void *bytes, uint32_t len_bytes)
 {
+	if (client->world->apart)
+		mock_apart_deliver(client, bytes, len_bytes);
+}
+
+static void execute_cas(struct ptn_client *client, unsigned n, struct ibv_send_wr *wr,
+			uint64_t *old)
+{
+	struct mock_world *world = client->world;
 	_Atomic uint64_t *word = (_Atomic uint64_t *)wr->wr.atomic.remote_addr;
 	uint64_t offset_mask = (UINT64_C(1) << 36) - 1;
 	uint64_t desired = wr->wr.atomic.swap;
 
 	check_word(world, n, wr->wr.atomic.remote_addr);
 	*old = atomic_load(word);
+	observe(client, old, 8);
 	touch(world, wr->wr.atomic.remote_addr, 8, *old == wr->wr.atomic.compare_add);
 	if (*old != wr->wr.atomic.compare_add)
 		return;
@@ -291,10 +312,11 @@ static void execute_read(struct mock_world *world, struct ptn_client *client, ui
 	for (; world->sliced && at + 8 < sge->length; at += 8) {
 		memcpy((uint8_t *)sge->addr + at, (uint8_t *)addr + at, 8);
 		touch(world, addr + at, 8, false);
-		(void)mock_step(client);
+		(void)mock_step(client, (struct mock_verb){ IBV_WR_RDMA_READ, 8, addr + at + 8 });
 	}
 	memcpy((uint8_t *)sge->addr + at, (uint8_t *)addr + at, sge->length - at);
 	touch(world, addr + at, sge->length - at, false);
+	observe(client, (void *)sge->addr, sge->length);
 }
 
 static void execute(struct mock_world *world, struct ptn_client *client, unsigned node,
@@ -310,13 +332,14 @@ static void execute(struct mock_world *world, struct ptn_client *client, unsigne
 		execute_write(world, client, node, wr, sge);
 		break;
 	case IBV_WR_ATOMIC_CMP_AND_SWP:
-		execute_cas(world, node, wr, (uint64_t *)sge->addr);
+		execute_cas(client, node, wr, (uint64_t *)sge->addr);
 		break;
 	default:
 		check_word(world, node, addr);
 		touch(world, addr, 8, true);
 		*(uint64_t *)sge->addr =
 			atomic_fetch_add((_Atomic uint64_t *)addr, wr->wr.atomic.compare_add);
+		observe(client, (void *)sge->addr, 8);
 	}
 }
 
@@ -387,6 +410,25 @@ void mock_land(struct mock_world *world, bool lands)
 	world->late_count = 0;
 }
 
+static struct mock_verb verb_of(const struct mock_world *world, const struct ptni_batch *batch,
+				unsigned i)
+{
+	const struct ibv_send_wr *wr = &batch->wr[i];
+	uint32_t len_bytes = batch->sge[i].length;
+
+	if (world->sliced && wr->opcode == IBV_WR_RDMA_READ && len_bytes > 8)
+		len_bytes = 8;
+	return (struct mock_verb){ wr->opcode, len_bytes, wr->wr.rdma.remote_addr };
+}
+
+/* What was posted is of no consequence any more; let it not tell one state from another. */
+static void wipe(struct ptni_batch *batch)
+{
+	memset(batch->wr, 0, batch->count * sizeof(batch->wr[0]));
+	memset(batch->sge, 0, batch->count * sizeof(batch->sge[0]));
+	memset(batch->window, 0, batch->count * sizeof(batch->window[0]));
+}
+
 int ptni_batch_run(struct ptni_batch *batch)
 {
 	struct ptn_client *client = batch->op->worker->client;
@@ -395,7 +437,7 @@ int ptni_batch_run(struct ptni_batch *batch)
 	CHECK(!client->dead);
 	count_batch(batch);
 	for (unsigned i = 0; i < batch->count; i++) {
-		enum mock_action action = mock_step(client);
+		enum mock_action action = mock_step(client, verb_of(client->world, batch, i));
 
 		if (action == MOCK_BREAK_BEFORE && batch->atomics) {
 			batch->done = (uint16_t)i;
@@ -413,5 +455,7 @@ int ptni_batch_run(struct ptni_batch *batch)
 		}
 		batch->done = (uint16_t)(i + 1);
 	}
+	if (client->world->apart)
+		wipe(batch);
 	return 0;
 }

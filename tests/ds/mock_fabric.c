@@ -75,11 +75,19 @@ void mock_restore(struct mock_world *world, const struct mock_image *image)
 		uint32_t bump = node->bump;
 
 		for (uint32_t b = image->node[i]->block_count; b < node->block_count; b++)
-			node->block_at[(node->block[b].addr - (uint64_t)node->region) / 16] = 0;
+			if (node->block[b].addr)
+				node->block_at[(node->block[b].addr - (uint64_t)node->region) / 16] =
+					0;
 		memcpy(node, image->node[i], node_state_bytes(image->node[i]));
 		memcpy(node->region, image->region[i], node->bump);
 		memset(node->region + node->bump, 0, bump - node->bump);
 	}
+	if (world->apart)
+		mock_apart_blocks(world);
+	for (unsigned i = 0; world->apart && i < MOCK_CLIENTS_MAX; i++)
+		if (world->client[i])
+			memset(world->node[0].region + mock_apart_first(world->client[i]), 0,
+			       world->client[i]->used_bytes);
 	world->steps = 0;
 }
 
@@ -130,6 +138,11 @@ void mock_client_reset(struct ptn_client *client)
 	client->dead = false;
 	client->waits = false;
 	client->pinned = 0;
+	client->now_ns = client->world->now_ns;
+	client->used_bytes = 0;
+	client->used_blocks = 0;
+	client->observed = 0;
+	memset(&client->next, 0, sizeof(client->next));
 	for (unsigned i = 0; i < client->world->node_count; i++) {
 		const struct mock_node *node = &client->world->node[i];
 
@@ -156,6 +169,7 @@ void mock_client_free(struct ptn_client *client)
 		for (unsigned k = 0; k < PTNI_OPS_MAX; k++)
 			free(client->worker[i].buffer[k]);
 		free(client->worker[i].large);
+		free(client->worker[i].delivered);
 	}
 	for (unsigned i = 0; i < MOCK_NODES_MAX; i++)
 		free(client->space[i]);
@@ -383,7 +397,7 @@ struct ptni_rng *ptni_worker_rng(struct ptn_worker *worker)
 
 uint64_t ptni_worker_now_ns(struct ptn_worker *worker)
 {
-	return worker->client->world->now_ns;
+	return *mock_clock(worker->client);
 }
 
 int ptni_worker_fail(struct ptn_worker *worker, int code, const char *where)

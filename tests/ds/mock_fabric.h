@@ -34,6 +34,8 @@ enum {
 	MOCK_VERB_NS = 1000,
 	MOCK_BACKOFF_NS = 100000,
 	MOCK_LATE_MAX = 256,
+	MOCK_APART_BYTES = 16384, /* a client's own memory in a world that keeps them apart */
+	MOCK_APART_BLOCKS = 32,
 };
 
 enum mock_block_state {
@@ -96,6 +98,9 @@ struct mock_world {
 	uint64_t steps; /* verbs executed */
 	bool fibers; /* suspend before every verb */
 	bool sliced; /* READs word by word: a step each */
+	bool apart; /* see mock_apart() */
+	uint32_t apart_first; /* offset of the clients' own memory */
+	uint32_t apart_block; /* index of their first block */
 	bool corrupt; /* the table's bytes were tampered with: anything may be retired or changed */
 	uint64_t memory_limit; /* of a node; 0 = all */
 	void (*allocating)(struct mock_world *world,
@@ -135,6 +140,23 @@ void mock_epoch(struct mock_world *world);
 void mock_adopt(struct mock_world *world, struct ptn_client *adopter);
 /* What was given up lands now, or (`lands` false) never. */
 void mock_land(struct mock_world *world, bool lands);
+/*
+ * From now on a client's own doings leave no trace on the others: each has a clock of its own, which only its
+ * back-offs move, and a part of node 0 of its own to allocate from. So it does what it does by what it read, and
+ * not by who else did how much in the meantime. One node; the number of a client's blocks is limited.
+ */
+void mock_apart(struct mock_world *world);
+/*
+ * Does the verb that the client will do next neither change what others can see nor look at what anybody changes? That
+ * is a WRITE to a block that no word has pointed at yet, and a READ inside a key-value block that one has.
+ */
+bool mock_client_private(const struct ptn_client *client);
+/* A client that keeps apart: what all its READs and atomics have brought it since this was asked last. */
+uint64_t mock_client_observed(struct ptn_client *client);
+/* The same of all its memory: its counters, which nobody reads, aside. They are 0 afterwards. */
+uint64_t mock_client_hash(struct ptn_client *client, uint64_t seed);
+/* Of all node memory, and of what is known of its blocks. */
+uint64_t mock_world_hash(const struct mock_world *world);
 unsigned mock_blocks_held(const struct mock_world *world, unsigned node);
 struct mock_block *mock_block_find(struct mock_world *world, unsigned node, uint64_t addr);
 struct ptn_counters mock_counters(struct ptn_client *client);

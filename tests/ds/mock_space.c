@@ -121,12 +121,39 @@ int ptni_space_window_fetch(struct ptni_op *op, struct ptni_space *space, uint64
 	return *window_out ? 0 : -EFAULT;
 }
 
-static struct mock_block *take_free(struct mock_node *node, unsigned block_class)
+static bool may_take(const struct ptn_client *client, const struct mock_block *block)
+{
+	uint64_t own = (uint64_t)client->world->node[0].region + mock_apart_first(client);
+
+	return !client->world->apart || block->addr - own < MOCK_APART_BYTES;
+}
+
+static struct mock_block *take_free(const struct ptn_client *client, struct mock_node *node,
+				    unsigned block_class)
 {
 	for (uint32_t i = 0; i < node->block_count; i++)
-		if (node->block[i].state == MOCK_FREE && node->block[i].block_class == block_class)
+		if (node->block[i].state == MOCK_FREE &&
+		    node->block[i].block_class == block_class && may_take(client, &node->block[i]))
 			return &node->block[i];
 	return NULL;
+}
+
+/* Offset of fresh memory, 0 if there is none. */
+static uint32_t take_fresh(struct ptn_client *client, struct mock_node *node, size_t bytes)
+{
+	uint64_t limit = client->world->memory_limit;
+	uint32_t offset = node->bump;
+
+	if (client->world->apart) {
+		offset = mock_apart_first(client) + client->used_bytes;
+		client->used_bytes += (uint32_t)bytes;
+		CHECK(client->used_bytes <= MOCK_APART_BYTES);
+		return offset;
+	}
+	if (node->bump + bytes > (limit ? limit : MOCK_REGION_BYTES))
+		return 0;
+	node->bump += (uint32_t)bytes;
+	return offset;
 }
 
 int ptni_block_alloc(struct ptni_op *op, struct ptni_space *space, size_t len_bytes,
@@ -136,21 +163,22 @@ int ptni_block_alloc(struct ptni_op *op, struct ptni_space *space, size_t len_by
 	struct mock_node *node = &client->world->node[space->node];
 	unsigned block_class = ptni_block_class(len_bytes);
 	size_t bytes = ptni_block_class_bytes(block_class);
-	uint64_t limit = client->world->memory_limit;
 	struct mock_block *block;
 
 	if (client->world->allocating)
 		client->world->allocating(client->world, client);
-	block = take_free(node, block_class);
+	block = take_free(client, node, block_class);
 	if (!block) {
-		if (node->bump + bytes > (limit ? limit : MOCK_REGION_BYTES))
+		uint32_t offset = take_fresh(client, node, bytes);
+
+		if (!offset)
 			return -ENOMEM;
-		CHECK(node->block_count < MOCK_BLOCKS_MAX);
-		block = &node->block[node->block_count++];
-		block->addr = (uint64_t)node->region + node->bump;
+		CHECK(client->world->apart || node->block_count < MOCK_BLOCKS_MAX);
+		block = client->world->apart ? mock_apart_block(client) :
+					       &node->block[node->block_count++];
+		block->addr = (uint64_t)node->region + offset;
 		block->block_class = (uint16_t)block_class;
-		node->block_at[node->bump / 16] = (uint16_t)node->block_count;
-		node->bump += (uint32_t)bytes;
+		node->block_at[offset / 16] = (uint16_t)(block - node->block + 1);
 	}
 	block->state = MOCK_HELD;
 	block->shown = false;
@@ -199,7 +227,9 @@ void ptni_block_retire(struct ptni_op *op, struct ptni_space *space, uint64_t ad
 
 struct mock_block *mock_block_covering(struct mock_node *node, uint64_t addr)
 {
-	for (uint64_t at = addr & ~UINT64_C(15); at >= (uint64_t)node->region; at -= 16) {
+	uint64_t first = (uint64_t)node->region + MOCK_BLOCKS_FIRST;
+
+	for (uint64_t at = addr & ~UINT64_C(15); at >= first; at -= 16) {
 		uint16_t index = node->block_at[(at - (uint64_t)node->region) / 16];
 
 		if (index)

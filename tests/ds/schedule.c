@@ -3,51 +3,21 @@
 
 #include "core/base/rng.h"
 #include "ds/hashtable/table.h"
+#include "tests/ds/locals.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum {
-	FILL_MAX = 28,
-	SEED = 11,
 	RECORD_BYTES = PTNI_BLOCK_HEAD_BYTES + 4 + 4,
 };
 
 static struct check check;
 
-/* --- keys ------------------------------------------------------------------------------------------- */
-
-static uint64_t code_of(unsigned key)
+static struct ptn_hash *open_table(const struct schedule *schedule, struct ptn_client *client)
 {
-	return ptni_hash_key(&key, sizeof(key), SEED);
-}
-
-/* Keys that share both buckets with key 0; the first few its fingerprint, too. */
-static void choose_keys(struct run *run, unsigned *fill)
-{
-	struct ptni_place place, mine;
-	unsigned alike = 1, fillers = 0;
-
-	run->key[0] = 1;
-	ptni_hash_place(code_of(1), SCHEDULE_GROUPS, &mine);
-	for (unsigned key = 2; alike < SCHEDULE_KEYS || fillers < FILL_MAX; key++) {
-		uint64_t code = code_of(key);
-
-		ptni_hash_place(code, SCHEDULE_GROUPS, &place);
-		if (memcmp(&place, &mine, sizeof(place)))
-			continue;
-		if (ptni_hash_print(code) == ptni_hash_print(code_of(1))) {
-			if (alike < SCHEDULE_KEYS)
-				run->key[alike++] = key;
-		} else if (fillers < FILL_MAX) {
-			fill[fillers++] = key;
-		}
-	}
-}
-
-static struct ptn_hash *open_table(struct ptn_client *client)
-{
-	struct ptni_hash_params params = { SCHEDULE_GROUPS, 1, SEED };
+	struct ptni_hash_params params = { SCHEDULE_GROUPS, schedule_subtables(schedule),
+					   SCHEDULE_SEED };
 	struct ptn_hash_options options = { .size = sizeof(options), .cache_entries = 64 };
 	struct ptn_hash *hash;
 
@@ -78,16 +48,17 @@ static void reset_table(struct ptn_client *client, struct ptn_hash *hash)
 /* The table as every run finds it. */
 void schedule_prepare(struct run *run, const struct schedule *schedule)
 {
-	unsigned fill[FILL_MAX];
+	unsigned fill[SCHEDULE_FILL_MAX];
 	struct ptn_client *client;
 	struct ptn_hash *hash;
 
 	memset(run, 0, sizeof(*run));
+	locals_forget();
 	run->schedule = schedule;
 	run->world = mock_world_new(1);
-	choose_keys(run, fill);
+	schedule_choose_keys(run, fill);
 	client = mock_client_new(run->world);
-	hash = open_table(client);
+	hash = open_table(schedule, client);
 	for (uint32_t i = 0; i < SCHEDULE_KEYS; i++) {
 		uint32_t value = 100 + i;
 
@@ -106,28 +77,31 @@ void schedule_prepare(struct run *run, const struct schedule *schedule)
 		assert_int_equal(ptn_hash_put(mock_worker(client), hash, &fill[i], 4, &fill[i], 4),
 				 0);
 	hash_check(run->world, &check);
-	assert_int_equal(check.subtables, 1);
+	assert_int_equal(check.subtables, schedule_subtables(schedule));
 	ptn_hash_close(hash);
 	mock_client_free(client);
 	run->image = mock_save(run->world);
-	assert_int_equal(ptni_fiber_pool_open(SCHEDULE_CLIENTS, 0, &run->pool), 0);
 	while (run->actors < SCHEDULE_CLIENTS && schedule->act[run->actors][0].kind) {
-		struct actor *actor = &run->actor[run->actors++];
+		struct actor *actor = &run->actor[run->actors];
 
+		locals_of((int)run->actors++);
 		actor->run = run;
 		actor->client = mock_client_new(run->world);
-		actor->hash = open_table(actor->client);
+		actor->hash = open_table(schedule, actor->client);
+		locals_of(LOCALS_NOBODY);
+		assert_int_equal(ptni_fiber_pool_open(1, 0, &actor->pool), 0);
 	}
 	run->after = mock_client_new(run->world);
-	run->after_hash = open_table(run->after);
+	run->after_hash = open_table(schedule, run->after);
 }
 
 void schedule_finish(struct run *run)
 {
-	for (unsigned i = 0; i < run->actors; i++)
+	for (unsigned i = 0; i < run->actors; i++) {
 		ptn_hash_close(run->actor[i].hash);
+		assert_int_equal(ptni_fiber_pool_close(run->actor[i].pool), 0);
+	}
 	ptn_hash_close(run->after_hash);
-	assert_int_equal(ptni_fiber_pool_close(run->pool), 0);
 	mock_image_free(run->image);
 	mock_world_free(run->world);
 }
@@ -257,6 +231,7 @@ static void actor_main(void *arg)
 {
 	struct actor *actor = arg;
 
+	actor->stack_high = __builtin_frame_address(0);
 	if (actor->run->schedule->together) {
 		act_together(actor);
 		return;
@@ -292,7 +267,7 @@ static void actor_open(struct run *run, unsigned index)
 			assert_int_equal(ptn_hash_get(mock_worker(actor->client), actor->hash,
 						      &run->key[i], 4, &got, 4, &len),
 					 0);
-	assert_int_equal(ptni_fiber_create(run->pool, actor_main, actor, &actor->fiber), 0);
+	assert_int_equal(ptni_fiber_create(actor->pool, actor_main, actor, &actor->fiber), 0);
 }
 
 void schedule_open(struct run *run)
@@ -312,8 +287,9 @@ void schedule_close(struct run *run)
 	run->world->fibers = false;
 	run->world->sliced = false;
 	run->world->before = NULL;
-	if (ptni_fiber_pool_live(run->pool))
-		ptni_fiber_pool_abandon(run->pool);
+	for (unsigned i = 0; i < run->actors; i++)
+		if (ptni_fiber_pool_live(run->actor[i].pool))
+			ptni_fiber_pool_abandon(run->actor[i].pool);
 }
 
 bool schedule_can_run(const struct actor *actor)

@@ -37,6 +37,7 @@ struct act {
 struct schedule {
 	const char *name;
 	unsigned fill; /* keys that share both buckets with key 0, there before; 28 is full */
+	unsigned subtables; /* at first, 0 = 1; all those keys lie in one */
 	unsigned present; /* bit = key that is there before, value 100 + key */
 	unsigned preemptions;
 	bool warm; /* the clients' caches know the keys that are there */

@@ -7,6 +7,11 @@
 #include "ds/hashtable/table.h"
 #include "tests/ds/schedule.h"
 
+enum {
+	SCHEDULE_FILL_MAX = 28,
+	SCHEDULE_SEED = 11
+};
+
 enum outcome {
 	PENDING,
 	RUNNING,
@@ -27,7 +32,9 @@ struct actor {
 	struct run *run;
 	struct ptn_client *client;
 	struct ptn_hash *hash;
+	struct ptni_fiber_pool *pool; /* of its own: it always has the same stack */
 	struct ptni_fiber *fiber;
+	const uint8_t *stack_high; /* where its stack begins */
 	struct deed deed[SCHEDULE_ACTS];
 	unsigned count;
 	bool finished;
@@ -46,7 +53,6 @@ struct run {
 	struct mock_image *image;
 	struct ptn_client *after; /* works when the others are through */
 	struct ptn_hash *after_hash;
-	struct ptni_fiber_pool *pool;
 	struct actor actor[SCHEDULE_CLIENTS];
 	unsigned actors;
 	unsigned long events;
@@ -73,5 +79,11 @@ void schedule_must_be_clean(struct run *run);
 
 /* Fails the test unless the deeds are linearizable, with what is in the table as the last reads. */
 void schedule_explain(const struct run *run, const struct check *check);
+
+/* --- schedule_keys.c ------------------------------------------------------------------------------------------ */
+
+unsigned schedule_subtables(const struct schedule *schedule);
+/* Keys that share subtable and both buckets with key 0: run->key its fingerprint, too, the others to `fill`. */
+void schedule_choose_keys(struct run *run, unsigned *fill);
 
 #endif
