@@ -16,31 +16,18 @@
 static void mix_run(char letter, unsigned processes, unsigned fibers, uint64_t seed,
 		    uint64_t span_ns, struct model_result *result_out)
 {
-	struct model_mix mix = { .letter = letter, .records = 2000, .value_bytes = 64 };
-	struct ptn_hash_options table = { .size = sizeof(table),
-					  .initial_slots = 6000,
-					  .cache_entries = 8192 };
-	struct model_config config = {
-		.card = PTNI_SIM_CX5,
-		.seed = seed,
-		.machines = 1,
-		.processes = processes,
-		.workers = 4,
-		.fibers = fibers,
-		.node_memory_bytes = UINT64_C(64) << 20,
-		.table = &table,
-		.warm_ns = span_ns,
-		.measure_ns = span_ns,
-		.open = model_mix_open,
-		.load = model_mix_load,
-		.step = model_mix_step,
-		.arg = &mix,
-	};
-	int ret = model_run(&config, result_out);
-
-	if (ret)
-		print_error("%s\n", result_out->error);
-	assert_int_equal(ret, 0);
+	assert_int_equal(model_mix_run(&(struct model_mix_run){ .letter = letter,
+								.card = PTNI_SIM_CX5,
+								.machines = 1,
+								.processes = processes,
+								.workers = 4,
+								.fibers = fibers,
+								.records = 2000,
+								.seed = seed,
+								.warm_ns = span_ns,
+								.measure_ns = span_ns },
+				       result_out),
+			 0);
 }
 
 /* The same seed gives the same numbers, another seed others. */
@@ -91,7 +78,7 @@ static void the_original_lands_near_its_numbers(void **state)
 {
 	point_holds("RACE, published mix, unprotected", 0.05);
 	point_holds("RACE, published mix, window per block", 0.1);
-	point_holds("RACE, published mix, region per block", 0.35);
+	point_holds("RACE, published mix, region per block", 0.1);
 }
 
 /* Clients that do nothing but update report epochs all the same, and what they free is used again. */
@@ -133,6 +120,27 @@ static void allocation_costs_little(void **state)
 	assert_true(result[MODEL_FILL_RPC].ops_per_s < 0.8 * result[MODEL_FILL_OPEN].ops_per_s);
 }
 
+/* Cards of their own: four nodes answer more than twice as many gets as one. */
+static void nodes_add_up(void **state)
+{
+	struct model_mix_run run = { .letter = 'C',
+				     .machines = 2,
+				     .processes = 4,
+				     .workers = 8,
+				     .fibers = 8,
+				     .records = 1000,
+				     .warm_ns = MS / 10,
+				     .measure_ns = MS / 2 };
+	struct model_result one, four;
+
+	assert_int_equal(model_mix_run(&run, &one), 0);
+	run.nodes = 4;
+	assert_int_equal(model_mix_run(&run, &four), 0);
+	if (four.ops_per_s < 1.5 * one.ops_per_s || four.p50_us >= one.p50_us)
+		fail_msg("one node: %.1f M/s, four: %.1f M/s", one.ops_per_s / 1e6,
+			 four.ops_per_s / 1e6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +150,7 @@ int main(void)
 		cmocka_unit_test(memory_is_used_again_under_load),
 		cmocka_unit_test(hot_keys_cost_few_tries),
 		cmocka_unit_test(allocation_costs_little),
+		cmocka_unit_test(nodes_add_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

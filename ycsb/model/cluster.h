@@ -3,7 +3,7 @@
  * A simulated cluster under the model of time (core/fabric/sim/model.h): the library's own nodes, clients and
  * workers, and what they are to do.
  *
- *   machine of the nodes ── one card ── node 0 .. n-1, each a process with one core
+ *   machine of the nodes ── one card ── node 0 .. n-1, each a process with one core; or each on a machine of its own
  *   machine 1 .. m       ── one card ── processes (clients) ── workers (a core each) ── fibers
  *
  *   open ─► load: every fiber once ─► warm ─► measured ─► stop
@@ -32,6 +32,7 @@ struct model_config {
 	enum ptni_sim_card card;
 	uint64_t seed;
 	unsigned nodes; /* 0 is 1 */
+	bool nodes_apart; /* each has a card */
 	unsigned machines, processes, workers, fibers; /* each of what is before it */
 	bool unprotected;
 	bool no_spares;

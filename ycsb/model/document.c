@@ -12,6 +12,7 @@ const struct model_part model_parts[] = {
 	{ "protection", "YCSB A B C D F with protection and without", model_part_protection },
 	{ "allocation", "fill, then delete nine of ten, a one-core node", model_part_allocation },
 	{ "contention", "updates only, Zipf 0.99, 8 to 256 clients", model_part_contention },
+	{ "scale", "YCSB A and C, 96 and 768 clients on 1, 2 and 4 nodes", model_part_scale },
 };
 const unsigned model_part_count = sizeof(model_parts) / sizeof(model_parts[0]);
 

@@ -14,7 +14,10 @@ enum {
 	OP_CPU_NS = 150,
 	KEY_BYTES = 24,
 	POLL_NS = 5000,
+	RECORDS = 5000,
+	VALUE_BYTES = 64,
 };
+#define NODE_BYTES (UINT64_C(256) << 20)
 
 struct state {
 	struct ycsb_zipfian zipfian;
@@ -146,4 +149,45 @@ int model_mix_step(struct model_fiber *fiber)
 	default:
 		return get(fiber, number);
 	}
+}
+
+int model_mix_run(const struct model_mix_run *run, struct model_result *result_out)
+{
+	struct model_mix mix = { .letter = run->letter,
+				 .records = run->records ? run->records : RECORDS,
+				 .value_bytes = run->value_bytes ? run->value_bytes : VALUE_BYTES };
+	struct ptn_hash_options table = { .size = sizeof(table),
+					  .initial_slots = 3ull * mix.records,
+					  .cache_entries = 16384 };
+	struct model_config config = {
+		.card = run->card,
+		.seed = run->seed ? run->seed : 1,
+		.nodes = run->nodes,
+		.nodes_apart = true,
+		.machines = run->machines,
+		.processes = run->processes,
+		.workers = run->workers,
+		.fibers = run->fibers,
+		.unprotected = run->unprotected,
+		.node_memory_bytes = NODE_BYTES,
+		.table = &table,
+		.warm_ns = run->warm_ns,
+		.measure_ns = run->measure_ns,
+		.open = model_mix_open,
+		.load = model_mix_load,
+		.step = model_mix_step,
+		.arg = &mix,
+		.timing = run->timing,
+	};
+	int ret;
+
+	while (config.node_memory_bytes < 8ull * mix.records * (mix.value_bytes + KEY_BYTES))
+		config.node_memory_bytes *= 2;
+	while (table.cache_entries < 3ull * mix.records)
+		table.cache_entries *= 2;
+	ret = model_run(&config, result_out);
+	if (ret)
+		fprintf(stderr, "patronus-model: workload %c: %s\n", run->letter,
+			result_out->error);
+	return ret;
 }

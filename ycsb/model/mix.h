@@ -17,4 +17,20 @@ int model_mix_open(struct model_fiber *fiber);
 int model_mix_load(struct model_fiber *fiber);
 int model_mix_step(struct model_fiber *fiber);
 
+/* A workload on a cluster. */
+struct model_mix_run {
+	char letter;
+	enum ptni_sim_card card;
+	unsigned nodes; /* each on a machine of its own; 0 is 1 */
+	unsigned machines, processes, workers, fibers; /* each of what is before it */
+	bool unprotected;
+	uint32_t records, value_bytes; /* 0: 5000, 64 */
+	uint64_t seed; /* 0 is 1 */
+	uint64_t warm_ns, measure_ns;
+	const struct ptni_sim_timing *timing; /* instead of the card's */
+};
+
+/* Errors as of model_run(), said on standard error. */
+int model_mix_run(const struct model_mix_run *run, struct model_result *result_out);
+
 #endif

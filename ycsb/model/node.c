@@ -59,7 +59,7 @@ int model_node_start(struct model_cluster *cluster, unsigned number)
 	self->cluster = cluster;
 	(void)snprintf(self->address, sizeof(self->address), "sim:node%u", number);
 	ret = ptni_sim_process_open(cluster->sim, "node", &self->process);
-	if (!ret && number)
+	if (!ret && number && !cluster->config.nodes_apart)
 		ptni_sim_beside(self->process, cluster->node[0].process);
 	return ret ? ret : ptni_sim_task_open(self->process, "loop", node_main, self, NULL);
 }

@@ -7,7 +7,6 @@
 #include <string.h>
 
 enum {
-	RECORDS = 5000,
 	WARM_NS = 8000000, /* until memory is used again */
 	MEASURE_NS = 8000000,
 	SIZES = 6, /* 8, 16, ... 256 clients */
@@ -22,39 +21,24 @@ struct row {
 /* word_bits: see atomic_word_bits; 0: the card as it is taken to be. */
 static int row_run(unsigned clients, uint32_t word_bits, uint64_t measure_ns, struct row *row_out)
 {
-	struct model_mix mix = { .letter = 'U', .records = RECORDS, .value_bytes = 64 };
-	struct ptn_hash_options table = { .size = sizeof(table),
-					  .initial_slots = 3 * RECORDS,
-					  .cache_entries = 16384 };
 	unsigned processes = clients / 8;
 	struct ptni_sim_timing timing;
-	struct model_config config = {
-		.card = PTNI_SIM_CX5,
-		.seed = 1,
-		.machines = processes < 4 ? 1 : processes / 4,
-		.processes = processes < 4 ? processes : 4,
-		.workers = 8,
-		.fibers = 1,
-		.node_memory_bytes = UINT64_C(256) << 20,
-		.table = &table,
-		.warm_ns = WARM_NS,
-		.measure_ns = measure_ns,
-		.open = model_mix_open,
-		.load = model_mix_load,
-		.step = model_mix_step,
-		.arg = &mix,
-		.timing = &timing,
-	};
 	struct model_result result;
 	int ret;
 
-	ptni_sim_model(config.card, &timing);
+	ptni_sim_model(PTNI_SIM_CX5, &timing);
 	timing.atomic_word_bits = word_bits;
-	ret = model_run(&config, &result);
-	if (ret) {
-		fprintf(stderr, "patronus-model: %u clients: %s\n", clients, result.error);
+	ret = model_mix_run(&(struct model_mix_run){ .letter = 'U',
+						     .machines = processes < 4 ? 1 : processes / 4,
+						     .processes = processes < 4 ? processes : 4,
+						     .workers = 8,
+						     .fibers = 1,
+						     .warm_ns = WARM_NS,
+						     .measure_ns = measure_ns,
+						     .timing = &timing },
+			    &result);
+	if (ret)
 		return ret;
-	}
 	*row_out = (struct row){ .clients = clients,
 				 .ops = result.ops_per_s,
 				 .tries = (double)result.counters.verbs_cas /

@@ -4,8 +4,6 @@
 #include "ycsb/model/parts.h"
 
 enum {
-	RECORDS = 5000,
-	VALUE_BYTES = 64,
 	WARM_NS = 2000000,
 	MEASURE_NS = 8000000,
 	FILL_RECORDS = 300,
@@ -18,32 +16,16 @@ static const struct shape {
 static int mix_run(char letter, const struct shape *shape, bool protection, uint64_t measure_ns,
 		   struct model_result *result_out)
 {
-	struct model_mix mix = { .letter = letter, .records = RECORDS, .value_bytes = VALUE_BYTES };
-	struct ptn_hash_options table = { .size = sizeof(table),
-					  .initial_slots = 3 * RECORDS,
-					  .cache_entries = 16384 };
-	struct model_config config = {
-		.card = PTNI_SIM_CX5,
-		.seed = 1,
-		.machines = shape->machines,
-		.processes = shape->processes,
-		.workers = shape->workers,
-		.fibers = shape->fibers,
-		.unprotected = !protection,
-		.node_memory_bytes = UINT64_C(256) << 20,
-		.table = &table,
-		.warm_ns = WARM_NS,
-		.measure_ns = measure_ns,
-		.open = model_mix_open,
-		.load = model_mix_load,
-		.step = model_mix_step,
-		.arg = &mix,
-	};
-	int ret = model_run(&config, result_out);
-
-	if (ret)
-		fprintf(stderr, "patronus-model: workload %c: %s\n", letter, result_out->error);
-	return ret;
+	return model_mix_run(&(struct model_mix_run){ .letter = letter,
+						      .card = PTNI_SIM_CX5,
+						      .machines = shape->machines,
+						      .processes = shape->processes,
+						      .workers = shape->workers,
+						      .fibers = shape->fibers,
+						      .unprotected = !protection,
+						      .warm_ns = WARM_NS,
+						      .measure_ns = measure_ns },
+			     result_out);
 }
 
 int model_part_protection(const struct model_options *options, FILE *to)

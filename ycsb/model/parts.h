@@ -3,6 +3,8 @@
 #ifndef YCSB_MODEL_PARTS_H
 #define YCSB_MODEL_PARTS_H
 
+#include "ycsb/model/mix.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -25,6 +27,11 @@ int model_part_calibration(const struct model_options *options, FILE *to);
 int model_part_protection(const struct model_options *options, FILE *to);
 int model_part_allocation(const struct model_options *options, FILE *to);
 int model_part_contention(const struct model_options *options, FILE *to);
+int model_part_scale(const struct model_options *options, FILE *to);
+
+/* The table of model_part_scale(), for any cluster. */
+void model_scale_head(FILE *to);
+int model_scale_row(const struct model_mix_run *run, FILE *to);
 
 /*
  * Replace what stands in `file` between the lines "<!-- NAME -->" and "<!-- end -->" of each part, given or all
