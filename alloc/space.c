@@ -256,10 +256,19 @@ unsigned ptni_space_node(const struct ptni_space *space)
 	return space->node;
 }
 
-void ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void *arg)
+int ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void *arg)
 {
-	atomic_store_explicit(&space->live_arg, arg, memory_order_relaxed);
+	void *none = NULL;
+
+	if (!live) {
+		atomic_store_explicit(&space->live, NULL, memory_order_release);
+		atomic_store_explicit(&space->live_arg, NULL, memory_order_release);
+		return 0;
+	}
+	if (!atomic_compare_exchange_strong(&space->live_arg, &none, arg))
+		return -EBUSY;
 	atomic_store_explicit(&space->live, live, memory_order_release);
+	return 0;
 }
 
 void ptni_space_set_move(struct ptni_space *space, ptni_block_move_fn move)

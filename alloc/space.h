@@ -121,11 +121,13 @@ void ptni_block_retire_soon(const struct ptni_op *op, struct ptni_space *space, 
 
 /* Who says whether a block in a dead client's chunk is still reachable: registered once per space by the
  * table's code. Called in the worker that adopts the chunk, after the owner was fenced (R6).
- * prefix: first bytes of the block (up to 2 KiB), may be torn or never written. 1 live, 0 free, <0 error. */
+ * prefix: first bytes of the block (up to 2 KiB), may be torn or never written. 1 live, 0 free, <0 error.
+ * set_live: NULL ends it, when no worker is in it any more. -EBUSY: there is one already, and any worker of the
+ * client may be in it. */
 typedef int (*ptni_block_live_fn)(void *arg, struct ptni_op *op, uint64_t addr,
 				  unsigned block_class, const void *prefix,
 				  size_t prefix_len_bytes);
-void ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void *arg);
+int ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void *arg);
 /* Who moves a block that is live out of a sparse chunk of this worker's own, so that the chunk can go back;
  * gets the same arg. Publishes a copy in its place and retires it. 0: done, or somebody else has unlinked it
  * meanwhile; -EBUSY: not now; < 0: it stays where it is. It must not wait for what the caller may be at: this runs

@@ -209,8 +209,12 @@ static int open_table(struct ptn_worker *worker, const char *name,
 	if (ret)
 		return ret;
 	hash->hooked = true;
-	for (unsigned i = 0; i < hash->node_count; i++)
-		ptni_space_set_live(hash->space[i], ptni_hash_live, &hash->home[i]);
+	for (; hash->answering < hash->node_count; hash->answering++)
+		if (ptni_space_set_live(hash->space[hash->answering], ptni_hash_live,
+					&hash->home[hash->answering]))
+			return ptni_worker_fail(worker, -EBUSY,
+						"this client has the table open: one handle serves "
+						"all its workers");
 	ret = ptni_hash_make(worker, hash);
 	for (unsigned i = 0; i < hash->node_count && !ret; i++) {
 		ptni_space_set_move(hash->space[i], ptni_hash_move);
@@ -257,13 +261,15 @@ void ptn_hash_close(struct ptn_hash *hash)
 		return;
 	if (hash->hooked)
 		ptni_client_hook_remove(hash->client, ptni_directory_hook, hash);
+	for (unsigned i = 0; i < hash->answering;
+	     i++) { /* the space may live on, and be opened again */
+		ptni_space_set_move(hash->space[i], NULL);
+		ptni_space_set_scan(hash->space[i], NULL);
+		(void)ptni_space_set_live(hash->space[i], NULL, NULL);
+	}
 	for (unsigned i = 0; i < hash->node_count; i++)
-		if (hash->space[i]) { /* which may live on, and be opened again */
-			ptni_space_set_live(hash->space[i], NULL, NULL);
-			ptni_space_set_move(hash->space[i], NULL);
-			ptni_space_set_scan(hash->space[i], NULL);
+		if (hash->space[i])
 			ptni_space_close(hash->space[i]);
-		}
 	for (unsigned i = 0; i < PTNI_WORKERS_MAX; i++)
 		worker_close(atomic_load_explicit(&hash->worker[i], memory_order_acquire));
 	ptni_directory_close(&hash->directory);

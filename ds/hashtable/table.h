@@ -155,6 +155,7 @@ struct ptn_hash {
 	struct ptni_directory directory;
 	unsigned first_depth; /* it was made with so many subtables, as a power of two */
 	bool hooked;
+	unsigned answering; /* on so many nodes it says what is in use */
 	_Atomic bool made; /* this client has seen its format and its directory */
 	_Atomic(struct ptni_hash_worker *) worker[PTNI_WORKERS_MAX];
 	struct ptni_space *space[PTNI_NODES_MAX];

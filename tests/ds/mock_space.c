@@ -73,10 +73,11 @@ int ptni_space_held_bytes(struct ptn_worker *worker, struct ptni_space *space, u
 	return 0;
 }
 
-void ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void *arg)
+int ptni_space_set_live(struct ptni_space *space, ptni_block_live_fn live, void *arg)
 {
 	space->live = live;
 	space->live_arg = arg;
+	return 0;
 }
 
 void ptni_space_set_move(struct ptni_space *space, ptni_block_move_fn move)

@@ -312,6 +312,8 @@ static void open__as_asked(void **state)
 	assert_int_equal(ptn_hash_open(bed.worker, "other", &options, &hash), -ENOENT);
 	options.create = 2;
 	assert_int_equal(ptn_hash_open(bed.worker, "t", &options, &hash), -EEXIST);
+	options.create = 1; /* the same table twice */
+	assert_int_equal(ptn_hash_open(bed.worker, "t", &options, &hash), -EBUSY);
 	options.create = 3;
 	assert_int_equal(ptn_hash_open(bed.worker, "t", &options, &hash), -EINVAL);
 	options.create = 1;
