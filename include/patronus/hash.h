@@ -31,7 +31,7 @@ struct ptn_hash_options {
 };
 
 /* Open by name on the client's nodes. One handle per client and table, used with all its workers.
- * Errors: -EINVAL; -ENOENT there is none (create 0xff); -EEXIST there is one (create 2); -EBUSY this client has it open;
+ * Errors: -EINVAL; -ENOENT there is none (create 0xff); -EEXIST there is one (create 2); -EBUSY the client has it open;
  * PTN_E_EXISTS_OTHER it was made with other nodes or in another order; PTN_E_FORMAT, -EINVAL not a table of this
  * release's layout; -ENOMEM, -EDQUOT, -ENOSPC no room for it; session and node errors. */
 PTN_API int ptn_hash_open(struct ptn_worker *worker, const char *name,
