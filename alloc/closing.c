@@ -65,6 +65,21 @@ static void chunks_gather(struct ptni_closing *closing, struct ptni_heap *heap, 
 		closing->told = closing->count;
 }
 
+/* Another handle has chunks that the node is to hear of before it may take the rest for never used. */
+static bool has_sibling(struct ptni_alloc_state *state, const struct ptni_space *space)
+{
+	const struct ptni_space *other;
+	const struct ptni_closing *closing;
+
+	cds_list_for_each_entry(other, &state->spaces, link)
+		if (other != space && other->node == space->node && other->id == space->id)
+			return true;
+	cds_list_for_each_entry(closing, &state->closings, link)
+		if (closing->node == space->node && closing->space == space->id)
+			return true;
+	return false;
+}
+
 static struct ptni_closing *closing_make(struct ptni_alloc_state *state, struct ptni_space *space)
 {
 	struct ptni_closing *closing = calloc(1, sizeof(*closing));
@@ -76,7 +91,7 @@ static struct ptni_closing *closing_make(struct ptni_alloc_state *state, struct 
 	closing->space = space->id;
 	closing->opens = space->opens;
 	closing->call.done = true;
-	closing->whole = !atomic_load(&state->strays);
+	closing->whole = !atomic_load(&state->strays) && !has_sibling(state, space);
 	closing->addr = calloc(count ? count : 1, sizeof(*closing->addr));
 	if (!closing->addr) {
 		free(closing);

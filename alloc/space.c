@@ -216,6 +216,19 @@ void ptni_space_close(struct ptni_space *space)
 
 /* --- the rest ------------------------------------------------------------------------------- */
 
+/* The node has refused to drop it: the handle goes on as if nobody had tried, unless its end has begun. */
+static void name_again(struct ptni_alloc_state *state, unsigned node, uint32_t id, const char *name)
+{
+	struct ptni_space *space;
+
+	pthread_mutex_lock(&state->lock);
+	if (!find(state, node, name))
+		cds_list_for_each_entry(space, &state->spaces, link)
+			if (space->node == node && space->id == id && !space->name[0])
+				memcpy(space->name, name, strlen(name) + 1);
+	pthread_mutex_unlock(&state->lock);
+}
+
 int ptni_space_drop(struct ptn_worker *worker, unsigned node, const char *name)
 {
 	struct ptn_client *client = ptni_worker_client(worker);
@@ -223,6 +236,7 @@ int ptni_space_drop(struct ptn_worker *worker, unsigned node, const char *name)
 	struct ptni_alloc_state *state;
 	struct ptni_space *space;
 	struct ptni_call call;
+	uint32_t id = 0;
 	int ret;
 
 	if (!name || !name[0] || strlen(name) >= PTNI_SPACE_NAME_MAX ||
@@ -234,8 +248,10 @@ int ptni_space_drop(struct ptn_worker *worker, unsigned node, const char *name)
 	pthread_mutex_lock(&state->lock);
 	space = find(state, node, name);
 	ret = space && space->refs ? -EBUSY : 0;
-	if (space && !ret)
+	if (space && !ret) {
+		id = space->id;
 		space->name[0] = 0; /* closed, its end to come: nobody may find it again */
+	}
 	pthread_mutex_unlock(&state->lock);
 	memcpy(request.name, name, strlen(name) + 1);
 	if (!ret)
@@ -243,6 +259,8 @@ int ptni_space_drop(struct ptn_worker *worker, unsigned node, const char *name)
 				      CALL_TIMEOUT_NS);
 	if (!ret)
 		ret = ptni_call_wait(&call);
+	if (ret == -EBUSY && id)
+		name_again(state, node, id, name);
 	return ret ? ptni_worker_fail(worker, ret, "dropping a space") : 0;
 }
 
