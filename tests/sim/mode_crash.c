@@ -48,6 +48,7 @@ static const struct scenario scenarios[] = {
 	{ "leased memory", WORLD_MEMORY, 4, 16, 0, false, 0 },
 	{ "adopting", WORLD_PUT, 4, 48, 4, false, HEIR_BYTES },
 	{ "compacting", WORLD_COMPACT, 12, 12, 0, false, 0 },
+	{ "tables, made and dropped", WORLD_TABLE_USE, 4, 16, 0, false, 0 },
 };
 
 enum {
@@ -64,6 +65,15 @@ struct point {
 	uint32_t round, scenario, death;
 	uint64_t verb;
 };
+
+/* Both make and drop the same two tables, each at its own pace. */
+static void tables_write(struct plan *plan, uint32_t scenario, uint32_t i)
+{
+	plan->dies[scenario][i] =
+		(struct world_step){ i % 4 < 2 ? WORLD_TABLE_USE : WORLD_TABLE_DROP, i % 2 };
+	plan->lives[scenario][i] =
+		(struct world_step){ i % 3 < 2 ? WORLD_TABLE_USE : WORLD_TABLE_DROP, i / 3 % 2 };
+}
 
 /* The other client: reads, writes, deletes and makes anew what the first one is at. */
 static void scripts_write(struct plan *plan)
@@ -83,6 +93,8 @@ static void scripts_write(struct plan *plan)
 			plan->lives[s][i] = (struct world_step){ other[i % 7], key };
 			if (own->act == WORLD_MEMORY && i % 2)
 				plan->lives[s][i].act = WORLD_MEMORY;
+			if (own->act == WORLD_TABLE_USE)
+				tables_write(plan, s, i);
 			if (own->heir_bytes && !i)
 				plan->dies[s][i].act = plan->lives[s][i].act = WORLD_REST;
 			if (own->heir_bytes)
@@ -106,6 +118,7 @@ static void config_of(struct plan *plan, const struct point *point, struct world
 	config->preset = own->preset;
 	config->term_ns = 4000000;
 	config->value_max = 1000;
+	config->tables = own->act == WORLD_TABLE_USE;
 	config->script[0] = plan->dies[point->scenario];
 	config->script[1] = plan->lives[point->scenario];
 	config->sim.faults.slice_bytes = 64;

@@ -31,6 +31,7 @@ enum {
 	WORLD_LIVES_MAX = 4, /* of a client, restarts included */
 	WORLD_VALUE_MAX = 6000,
 	WORLD_TEXT = 400,
+	WORLD_TABLES = 4, /* beside the one that all share */
 	WORLD_DRIFT_PPM = 500, /* that nodes allow for */
 	WORLD_MEMORY_TERM_MIN_NS = 200000, /* of leases of memory */
 };
@@ -46,6 +47,8 @@ enum world_act {
 	WORLD_WALK,
 	WORLD_MEMORY, /* not the table: leased memory, all its life */
 	WORLD_COMPACT, /* every block of this worker's moves */
+	WORLD_TABLE_USE, /* another table: opened, made if need be; used; maybe closed */
+	WORLD_TABLE_DROP,
 	WORLD_ACTS,
 	WORLD_REST = WORLD_ACTS /* in scripts only: nothing, until who is dead has been fenced */
 };
@@ -97,6 +100,7 @@ struct world_config {
 	uint32_t hot; /* the first so many get most of the operations */
 	uint32_t preset; /* the first so many keys are there before */
 	uint32_t weight[WORLD_ACTS];
+	bool tables; /* scripts use them, whatever the weights are */
 	uint32_t value_max; /* bytes */
 	uint32_t value_fixed; /* all of them have so many; 0 = no */
 	uint32_t groups; /* of a subtable; 2 = splits soon */

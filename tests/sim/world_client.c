@@ -163,6 +163,8 @@ static void close_all(struct world_life *life)
 	life->stage = "closing the table";
 	ptn_hash_close(life->hash);
 	life->hash = NULL;
+	for (unsigned i = 0; i < life->workers; i++)
+		world_tables_close(&life->worker[i]);
 	life->stage = "closing workers";
 	for (unsigned i = 0; i < own_workers(life); i++)
 		worker_close(life, &life->worker[i]);

@@ -193,6 +193,15 @@ static void hostile_draw(uint64_t seed, struct world_config *config)
 	config->groups = PICK(&rng, 2, 2, 2, 3, 5);
 }
 
+/* Tables that are made and dropped, in one world of four. */
+static void tables_draw(struct ptni_rng *rng, struct world_config *config)
+{
+	if (!ptni_rng_chance(rng, 1, 4))
+		return;
+	config->weight[WORLD_TABLE_USE] = PICK(rng, 5, 20, 60);
+	config->weight[WORLD_TABLE_DROP] = config->weight[WORLD_TABLE_USE] / PICK(rng, 1, 2, 5);
+}
+
 void world_config_draw(uint64_t seed, struct world_config *config)
 {
 	struct ptni_rng rng;
@@ -217,6 +226,7 @@ void world_config_draw(uint64_t seed, struct world_config *config)
 	config->think_ns = PICK(&rng, 0, 0, 3000, 50000);
 	config->value_max = PICK(&rng, 200, 3000, 5900);
 	weights_draw(&rng, config->weight);
+	tables_draw(&rng, config);
 	faults_draw(&rng, &config->sim.faults);
 	steps_draw(&rng, config);
 	config->blows = PICK(&rng, 0, 1, 2, 3, 5);

@@ -21,6 +21,16 @@ enum {
 
 struct world_life;
 
+/* What a worker knows of the table beside that it has open, or had (world_tables.c). */
+struct world_side {
+	struct ptn_hash *hash; /* NULL: closed */
+	uint32_t table;
+	uint32_t put; /* values so far */
+	uint32_t value; /* under its key there, if sure; 0 = none */
+	uint64_t drops; /* of that table that somebody had begun when it was closed */
+	bool sure;
+};
+
 struct world_worker {
 	struct world_life *life;
 	struct ptni_sim_task *task;
@@ -30,6 +40,7 @@ struct world_worker {
 	uint32_t done; /* operations */
 	uint64_t op_began_ns; /* virtual; 0 = none runs */
 	bool ended;
+	struct world_side side;
 	uint8_t buffer[WORLD_LOT_MAX][WORLD_VALUE_MAX];
 };
 
@@ -107,6 +118,8 @@ struct world {
 	struct world_offer offer[WORLD_OFFERS];
 	uint32_t tickets; /* given out */
 	bool claimed[WORLD_TICKETS];
+	uint64_t drops[WORLD_TABLES]; /* begun */
+	uint32_t dropping[WORLD_TABLES]; /* and not known to have ended */
 	uint32_t workers; /* numbered so far */
 	bool made; /* somebody has opened the table */
 	bool broken_off; /* a node died, or no table could be made: only nobody may hang */
@@ -131,6 +144,12 @@ int world_life_start(struct world *world, unsigned client, bool verifier);
 
 /* world_compact.c: move all that this worker has. */
 int world_compact(struct world_worker *worker);
+
+/* world_tables.c; `key` chooses the table */
+int world_table_use(struct world_worker *worker, uint32_t key);
+int world_table_drop(struct world_worker *worker, uint32_t key);
+void world_tables_close(struct world_worker *worker);
+void world_tables_verify(struct world_worker *worker);
 
 /* world_memory.c */
 int world_memory(struct world_worker *worker);
