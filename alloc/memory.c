@@ -79,6 +79,7 @@ static int memory_file(struct ptn_memory *memory, const struct ptni_call *call)
 	if (call->reply_len_bytes != sizeof(*reply))
 		return -EBADMSG;
 	memory->id = reply->id;
+	memory->secret = reply->secret;
 	memory->addr = reply->addr;
 	memory->len_bytes = reply->len_bytes;
 	ptni_lease_accept(&memory->lease, memory->worker, memory->node, &reply->lease,
@@ -138,6 +139,7 @@ int ptn_memory_acquire(struct ptn_worker *worker, struct ptn_address address, ui
 {
 	struct ptni_memory_acquire_request request = { .head.op = PTNI_OP_MEMORY_ACQUIRE,
 						       .addr = address.addr,
+						       .secret = address.secret,
 						       .len_bytes = len_bytes,
 						       .term_ns = term_ns };
 	struct ptn_memory *memory;
@@ -307,7 +309,9 @@ uint64_t ptn_memory_remaining_ns(const struct ptn_memory *memory)
 
 struct ptn_address ptn_memory_address(const struct ptn_memory *memory)
 {
-	return (struct ptn_address){ .node = memory->node, .addr = memory->addr };
+	return (struct ptn_address){ .node = memory->node,
+				     .addr = memory->addr,
+				     .secret = memory->secret };
 }
 
 uint64_t ptn_memory_length(const struct ptn_memory *memory)

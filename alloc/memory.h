@@ -12,7 +12,7 @@ struct ptn_memory {
 	struct ptn_worker *worker;
 	uint32_t node;
 	unsigned rights;
-	uint64_t id, addr, len_bytes;
+	uint64_t id, secret, addr, len_bytes;
 	const struct ptni_window *window;
 	struct ptni_window *own_window; /* NULL when unprotected */
 	struct ptni_lease lease;

@@ -38,6 +38,7 @@ enum {
 	PTNI_CLEAN_TICK_BYTES = 1 << 20, /* zeroed in one tick */
 	PTNI_CLEAN_HURRY_BYTES = 4 << 20, /* when a request waits for it */
 	PTNI_MEMORY_PAGE_SHIFT = 12,
+	PTNI_RANDOM_WORDS = 64, /* fetched at a time */
 };
 /* How long an empty extent stays with its space when nobody else waits for memory. */
 #define PTNI_EXTENT_REST_NS     UINT64_C(100000000)
@@ -169,7 +170,7 @@ struct ptni_node_memory {
 	struct cds_list_head session_link; /* its owner's */
 	struct ptni_node_session *session;
 	struct cds_list_head leases;
-	uint64_t id;
+	uint64_t id, secret;
 	uint64_t addr, len_bytes, pages;
 	bool freeing;
 	struct ptni_waiter waiter;
@@ -193,6 +194,9 @@ struct ptni_allocator {
 	struct ptni_chunk **chunk_at; /* by page of the region */
 	struct ptni_extent_set memory;
 	uint64_t memory_ids;
+	uint64_t random
+		[PTNI_RANDOM_WORDS]; /* for secrets of memory; the last `random_left` are unused */
+	uint32_t random_left;
 	uint64_t grants; /* of chunks and memory so far */
 	uint32_t space_generation;
 	struct ptni_node_space *space[PTNI_SPACES_MAX]; /* by id % PTNI_SPACES_MAX */

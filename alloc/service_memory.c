@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <patronus/error.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 enum {
 	ACCESS_ALL = IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC
@@ -135,6 +136,18 @@ static int pages_take(struct ptni_allocator *allocator, uint64_t pages, uint64_t
 					  addr_out);
 }
 
+static int secret_take(struct ptni_allocator *allocator, uint64_t *secret_out)
+{
+	if (!allocator->random_left) {
+		if (getrandom(allocator->random, sizeof(allocator->random), 0) !=
+		    sizeof(allocator->random))
+			return -EIO;
+		allocator->random_left = PTNI_RANDOM_WORDS;
+	}
+	*secret_out = allocator->random[--allocator->random_left];
+	return 0;
+}
+
 static int memory_make(struct ptni_allocator *allocator, struct ptni_node_session *session,
 		       uint64_t len_bytes, struct ptni_node_memory **memory_out)
 {
@@ -151,7 +164,9 @@ static int memory_make(struct ptni_allocator *allocator, struct ptni_node_sessio
 	memory->len_bytes = len_bytes;
 	memory->pages = (len_bytes + (1 << PTNI_MEMORY_PAGE_SHIFT) - 1) >> PTNI_MEMORY_PAGE_SHIFT;
 	CDS_INIT_LIST_HEAD(&memory->leases);
-	ret = ptni_allocator_charge(allocator, session, ptni_node_memory_bytes(memory));
+	ret = secret_take(allocator, &memory->secret);
+	if (!ret)
+		ret = ptni_allocator_charge(allocator, session, ptni_node_memory_bytes(memory));
 	if (!ret) {
 		ret = pages_take(allocator, memory->pages, &memory->addr);
 		if (ret)
@@ -206,6 +221,7 @@ int ptni_node_memory_grant(struct ptni_node_memory *memory, struct ptni_node_lan
 		return ret;
 	}
 	reply.id = memory->id;
+	reply.secret = memory->secret;
 	reply.addr = wanted.addr;
 	reply.len_bytes = wanted.len_bytes;
 	ptni_lease_describe(lease->lease, &reply.lease);
@@ -263,7 +279,8 @@ int ptni_memory_acquire_handle(struct ptni_allocator *allocator, struct ptni_nod
 	if (!request->access || request->access & ~(uint32_t)ACCESS_ALL || !request->len_bytes ||
 	    !ptni_memory_term_valid(allocator, request->term_ns))
 		return -EINVAL;
-	if (!memory || memory->freeing || request->addr - memory->addr >= memory->len_bytes)
+	if (!memory || memory->freeing || request->secret != memory->secret ||
+	    request->addr - memory->addr >= memory->len_bytes)
 		return -ENOENT;
 	if (request->len_bytes > memory->len_bytes - (request->addr - memory->addr))
 		return -EINVAL;

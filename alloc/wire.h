@@ -204,15 +204,17 @@ struct ptni_memory_alloc_request {
 struct ptni_memory_acquire_request {
 	struct ptni_message head;
 	uint64_t addr;
+	uint64_t secret;
 	uint64_t len_bytes;
 	uint64_t term_ns;
 	uint32_t access; /* IBV_ACCESS_REMOTE_* */
 	uint32_t tag;
 };
-/* Answer to both. `id` names the allocation, never re-used. */
+/* Answer to both. `id` names the allocation, never re-used; who knows `secret` may acquire it. */
 struct ptni_memory_granted {
 	struct ptni_message head;
 	uint64_t id;
+	uint64_t secret;
 	uint64_t addr; /* of the window */
 	uint64_t len_bytes;
 	struct ptni_lease_grant lease;
@@ -263,6 +265,6 @@ static_assert(sizeof(struct ptni_space_windows_reply) <= PTNI_MESSAGE_MAX, "wire
 static_assert(sizeof(struct ptni_chunk_put_request) <= PTNI_MESSAGE_MAX, "wire layout");
 static_assert(sizeof(struct ptni_chunk_got) == 72, "wire layout");
 static_assert(sizeof(struct ptni_chunk_tell_request) <= PTNI_MESSAGE_MAX, "wire layout");
-static_assert(sizeof(struct ptni_memory_granted) == 96, "wire layout");
+static_assert(sizeof(struct ptni_memory_granted) == 104, "wire layout");
 
 #endif

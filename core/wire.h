@@ -19,7 +19,7 @@
 #define PTNI_WIRE_MAGIC 0x31304e5450u /* "PTN01" */
 
 enum {
-	PTNI_WIRE_VERSION = 2,
+	PTNI_WIRE_VERSION = 3,
 	PTNI_MESSAGE_MAX = 1024, /* bytes of one lane message */
 	PTNI_CREDENTIALS_MAX = 128, /* bytes */
 	PTNI_LANES_MAX = 4, /* queue pairs of one worker to one node, the active one included */

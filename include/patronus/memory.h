@@ -26,11 +26,15 @@ enum ptn_rights {
 	PTN_ATOMIC = 4
 };
 
-/* A range of remote memory, to hand to another client. */
+/*
+ * A range of remote memory, to tell another client. Whoever has all of it can acquire the memory; nobody can guess
+ * the secret. Parts of the memory: add to addr.
+ */
 struct ptn_address {
 	uint32_t node; /* index in the client's list of nodes */
 	uint32_t reserved;
 	uint64_t addr;
+	uint64_t secret; /* of the allocation */
 };
 
 /*
@@ -43,7 +47,7 @@ PTN_API int ptn_memory_alloc(struct ptn_worker *worker, unsigned node, uint64_t 
 			     uint64_t term_ns, struct ptn_memory **memory_out);
 /*
  * A lease on memory that exists: allocated by this or another session and kept (ptn_memory_release)
- * or still held by it. Ends do not free the memory. Errors: -ENOENT nothing allocated there;
+ * or still held by it. Ends do not free the memory. Errors: -ENOENT nothing with that secret is there;
  * PTN_E_LEASE_CONFLICT it is on offer (below); PTN_E_QUOTA; -EINVAL.
  */
 PTN_API int ptn_memory_acquire(struct ptn_worker *worker, struct ptn_address address,

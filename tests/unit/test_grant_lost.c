@@ -215,6 +215,7 @@ static void acquire__leaves_the_memory(void **state)
 	open_all();
 	assert_int_equal(raw_call(lane, &alloc, sizeof(alloc), &granted, sizeof(granted)), 0);
 	request.addr = granted.addr;
+	request.secret = granted.secret;
 	lose(&request, sizeof(request));
 	assert_int_equal(session_bytes(), 4096);
 	assert_int_equal(bed_info(&bed).leases, 1);

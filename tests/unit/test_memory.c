@@ -391,6 +391,45 @@ static void quota_is_per_session(void **state)
 	alloc_bed_run(&options, quota_body);
 }
 
+static void secret_body(struct alloc_bed *bed)
+{
+	struct ptn_memory *memory, *other, *mine;
+	struct ptn_address address, wrong;
+
+	alloc_bed_client(bed, 0);
+	alloc_bed_client(bed, 1);
+	assert_int_equal(ptn_memory_alloc(bed->worker[0], 0, 4096, 900 * MS, &memory), 0);
+	assert_int_equal(ptn_memory_alloc(bed->worker[0], 0, 4096, 900 * MS, &other), 0);
+	address = ptn_memory_address(memory);
+	assert_true(address.secret != ptn_memory_address(other).secret);
+	wrong = address;
+	wrong.secret = 0;
+	assert_int_equal(ptn_memory_acquire(bed->worker[1], wrong, 64, PTN_READ, MS, &mine),
+			 -ENOENT);
+	wrong.secret = address.secret ^ 1;
+	assert_int_equal(ptn_memory_acquire(bed->worker[1], wrong, 64, PTN_READ, MS, &mine),
+			 -ENOENT);
+	wrong = address;
+	wrong.addr = ptn_memory_address(other).addr;
+	assert_int_equal(ptn_memory_acquire(bed->worker[1], wrong, 64, PTN_READ, MS, &mine),
+			 -ENOENT);
+	/* a part of it, and what was acquired can be told on */
+	address.addr += 8;
+	assert_int_equal(ptn_memory_acquire(bed->worker[1], address, 64, PTN_READ, 900 * MS, &mine),
+			 0);
+	assert_true(ptn_memory_address(mine).secret == address.secret);
+	assert_int_equal(ptn_memory_release(mine), 0);
+	assert_int_equal(ptn_memory_free(memory), 0);
+	assert_int_equal(ptn_memory_free(other), 0);
+	alloc_bed_client_close(bed, 1);
+	alloc_bed_client_close(bed, 0);
+}
+
+static void address__is_worth_nothing_without_its_secret(void **state)
+{
+	alloc_bed_run(NULL, secret_body);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -404,6 +443,7 @@ int main(void)
 		cmocka_unit_test(extension_race_has_one_winner),
 		cmocka_unit_test(full_node_says_so_and_recovers),
 		cmocka_unit_test(quota_is_per_session),
+		cmocka_unit_test(address__is_worth_nothing_without_its_secret),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

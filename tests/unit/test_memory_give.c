@@ -49,18 +49,18 @@ static struct ptn_counters counted(struct alloc_bed *bed, int i)
 static void counted_body(struct alloc_bed *bed)
 {
 	struct ptn_memory *memory, *mine;
+	struct ptn_address address;
 	struct ptn_ticket ticket;
 
 	alloc_bed_client(bed, 0);
 	alloc_bed_client(bed, 1);
 	memory = allocate(bed, 0, 1);
+	address = ptn_memory_address(memory);
 	assert_int_equal(counted(bed, 0).lease_grants, 1);
 	assert_int_equal(ptn_memory_give(memory, 500 * MS, &ticket), 0);
 	assert_int_equal(counted(bed, 0).lease_handovers, 1);
 	assert_int_equal(counted(bed, 1).rpc_refused, 0);
-	assert_int_equal(ptn_memory_acquire(bed->worker[1],
-					    (struct ptn_address){ .addr = ticket.word[0] }, 64,
-					    PTN_READ, 900 * MS, &mine),
+	assert_int_equal(ptn_memory_acquire(bed->worker[1], address, 64, PTN_READ, 900 * MS, &mine),
 			 PTN_E_LEASE_CONFLICT);
 	assert_int_equal(counted(bed, 1).lease_conflicts, 1);
 	assert_int_equal(counted(bed, 1).rpc_refused, 1);
