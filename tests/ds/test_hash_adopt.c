@@ -3,6 +3,7 @@
  * While a dead client's blocks are asked about (H9, R6), another one goes on: whatever it repairs at whatever moment,
  * nothing that is in use is found to be free.
  */
+#include "tests/ds/mock_private.h"
 #include "tests/ds/schedule_private.h"
 
 #include <string.h>
@@ -312,8 +313,8 @@ static bool make_once(struct ptni_fiber_pool *pool, unsigned long death, unsigne
 	}
 	ptni_fiber_pool_abandon(pool);
 	for (int i = 0; i < 3; i++)
-		if (making.hash[i])
-			ptn_hash_close(making.hash[i]);
+		if (making.client[i]->hook) /* also a handle that its client died over */
+			ptn_hash_close(making.client[i]->hook_arg);
 	memset(making.hash, 0, sizeof(making.hash));
 	mock_world_free(making.world);
 	return died && met;
