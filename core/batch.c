@@ -29,7 +29,7 @@ void ptni_batch_init(struct ptni_batch *batch, struct ptni_op *op, unsigned node
 	batch->done = 0;
 	batch->in_doubt = false;
 	batch->lane_stamp = lane ? lane->stamp : 0;
-	batch->deadline_ns = UINT64_MAX;
+	batch->deadline_ns = op->deadline_ns;
 	batch->bytes_read = 0;
 	batch->bytes_written = 0;
 }

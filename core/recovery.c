@@ -123,6 +123,11 @@ static int prepare(struct recovery *r)
 	struct ptni_wait wait;
 	int ret;
 
+	/* What is posted now would lose its lane at once, and nobody would know how far it got. */
+	if (ptni_worker_clock(r->worker) >= r->batch->op->deadline_ns) {
+		ret = obstacle(r, ptni_worker_clock(r->worker));
+		return ret && ret != -EAGAIN ? ret : time_is_up(r);
+	}
 	ptni_wait_begin(&wait, r->worker, r->batch->op->deadline_ns);
 	while ((ret = obstacle(r, ptni_worker_clock(r->worker))) == -EAGAIN) {
 		if (!r->peer->active || !r->batch->lane_stamp)

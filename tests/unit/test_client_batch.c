@@ -115,6 +115,36 @@ static void access__past_the_deadline_is_not_started(void **state)
 	fixture_run(fixture_init(), deadline_body);
 }
 
+/* The lane would have to be taken away from under it at once, and nobody would know what was done. */
+static void late_body(struct fixture *fixture)
+{
+	struct ptn_counters before = fixture_counters(fixture), after;
+	struct ptni_batch batch;
+	struct ptni_op op;
+	uint64_t *old;
+
+	*fake_word(&fixture->node, 0) = 7;
+	assert_int_equal(ptni_op_begin(fixture->worker, &op), 0);
+	old = ptni_op_buffer(&op, 8);
+	op.time_fresh = false;
+	op.deadline_ns = fixture->world.now_ns;
+	ptni_batch_init(&batch, &op, 0);
+	ptni_batch_faa(&batch, fixture->window, addr_of(fixture, 0), 1, old);
+	assert_int_equal(ptni_batch_run(&batch), -ETIMEDOUT);
+	assert_false(batch.in_doubt);
+	assert_int_equal(batch.done, 0);
+	ptni_op_end(&op);
+	assert_int_equal(*fake_word(&fixture->node, 0), 7);
+	after = fixture_counters(fixture);
+	assert_int_equal(after.doorbells, before.doorbells);
+	assert_int_equal(after.lane_breaks, before.lane_breaks);
+}
+
+static void batch__of_an_operation_whose_time_is_up_is_not_posted(void **state)
+{
+	fixture_run(fixture_init(), late_body);
+}
+
 static void slept_body(struct fixture *fixture)
 {
 	struct ptni_batch batch;
@@ -228,6 +258,7 @@ int main(void)
 		cmocka_unit_test(publish__is_one_round_trip),
 		cmocka_unit_test(batch__of_the_most_requests_runs_in_order),
 		cmocka_unit_test(access__past_the_deadline_is_not_started),
+		cmocka_unit_test(batch__of_an_operation_whose_time_is_up_is_not_posted),
 		cmocka_unit_test(deadline__is_looked_at_again_within_an_operation),
 		cmocka_unit_test(operations__have_slots_and_memory_of_their_own),
 		cmocka_unit_test(backoff__ends),
