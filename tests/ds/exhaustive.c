@@ -234,8 +234,6 @@ static void make_scopes(void)
 	add_warm_splits("split", &plain, 0);
 	add_warm_splits("split", &plain, 1);
 	add_splits("split", &plain, 3);
-	plain.schedule.warm = true;
-	add_splits("split", &plain, 3);
 	plain = (struct exhaust){ .backoffs = 2, .spins = 1, .hasty = true };
 	add_splits("split", &plain, 3);
 	plain = (struct exhaust){ .backoffs = 1, .schedule = { .subtables = 256 } };

@@ -43,7 +43,7 @@ static const struct exhaust medium[] = {
 	  .spins = 1,
 	  .schedule = { .name = "insert, put",
 			.act = { { { ACT_INSERT, 0, 1 } }, { { ACT_PUT, 0, 2 } } } } },
-	{ .backoffs = 1,
+	{ .backoffs = 2,
 	  .schedule = { .name = "insert, delete of a known key, split",
 			.fill = 27,
 			.present = 2,
@@ -58,13 +58,15 @@ static const struct exhaust medium[] = {
 				 { { ACT_GET, 1, 0 } } } } },
 };
 
+/* The sanitizers keep dead stacks as they are, so that there are more states than need be. */
+static const bool exact = !PTNI_ASAN && !PTNI_TSAN;
+
 static void run(const struct exhaust *scope, unsigned without, struct exhaust_result *result_out)
 {
 	struct exhaust exhaust = *scope;
 
 	exhaust.without = without;
-	exhaust.functions = !without && !PTNI_ASAN &&
-			    !PTNI_TSAN; /* they keep dead stacks as they are */
+	exhaust.functions = exact && !without;
 	exhaust_run(&exhaust, result_out);
 	print_message("%-40s without %u: %7lu runs, %6lu states, %6lu ends, %u outcomes\n",
 		      scope->schedule.name, without, result_out->runs, result_out->states,
@@ -105,6 +107,10 @@ static void parts__see_the_same(void **state)
 		for (unsigned k = 0; k < sizeof(without) / sizeof(without[0]); k++) {
 			run(&medium[i], without[k], &some);
 			assert_same(&all, &some);
+			if (!exact || without[k] != EXHAUST_SLEEP)
+				continue;
+			assert_int_equal(some.states, all.states);
+			assert_int_equal(some.schedules, all.schedules);
 		}
 	}
 }
