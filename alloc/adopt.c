@@ -159,24 +159,22 @@ static bool ask_add(const struct ptni_heap *heap, struct ptni_owned_slab *slab, 
 
 static bool scan_ready(const struct ptni_owned_slab *slab, uint64_t horizon)
 {
-	return !slab->chunk->told && (!slab->evict || horizon > slab->evict_tag);
+	return !slab->collecting && (!slab->evict || !slab->unsure || horizon > slab->evict_tag);
 }
 
 /* From the first slabs of the list that are ready and of one kind. */
-static void ask_gather(struct ptni_view *view, struct ptni_heap *heap, uint32_t budget,
-		       struct ask *ask)
+static void ask_gather(struct ptni_view *view, struct ptni_heap *heap, uint64_t horizon,
+		       uint32_t budget, struct ask *ask)
 {
 	struct ptni_owned_slab *slab, *next;
-	struct ptni_epochs epochs;
 	uint32_t max = PTNI_SCAN_BYTES / ask->len_bytes;
 
 	max = max < PTNI_SCAN_MAX ? max : PTNI_SCAN_MAX;
 	max = max < budget ? max : budget;
-	ptni_view_epochs(view, &epochs);
 	cds_list_for_each_entry_safe(slab, next, &heap->scan, scan_link) {
-		if (slab->collecting)
+		if (!scan_ready(slab, horizon))
 			continue;
-		if (ask->count == max || !scan_ready(slab, epochs.horizon) ||
+		if (ask->count == max || slab->chunk->told ||
 		    (ask->count && slab->evict != ask->evict))
 			break;
 		ask->evict = slab->evict;
@@ -185,36 +183,46 @@ static void ask_gather(struct ptni_view *view, struct ptni_heap *heap, uint32_t 
 	}
 }
 
+/* Not found, and nobody will publish it any more: not before what was handed out is published or given back. */
+static bool is_free(const struct ptni_owned_slab *slab, uint64_t horizon)
+{
+	return !slab->evict || horizon > slab->evict_tag;
+}
+
 /* The next blocks to be asked about; returns how many of `budget` are left, or an error. */
 static int blocks_scan(struct ptni_view *view, struct ptni_heap *heap, uint32_t budget)
 {
-	struct ptni_owned_slab *failed = NULL;
-	struct ptni_epochs epochs;
+	struct ptni_owned_slab *behind = NULL; /* it goes on at a block that it has asked about */
+	struct ptni_epochs before, after;
 	struct ask ask = { .count = 0 };
 	int ret;
 
 	ask.len_bytes = heap->block_bytes < PTNI_PREFIX_MAX ? heap->block_bytes : PTNI_PREFIX_MAX;
-	ask_gather(view, heap, budget, &ask);
+	ptni_view_epochs(view, &before);
+	ask_gather(view, heap, before.horizon, budget, &ask);
 	if (!ask.count)
 		return (int)budget;
 	ret = blocks_ask(view, heap, &ask);
 	if (ret)
 		return ret;
-	ptni_view_epochs(view, &epochs); /* after the answer */
+	ptni_view_epochs(view, &after);
 	for (uint32_t i = 0; i < ask.count; i++) {
 		struct ptni_owned_slab *slab = ask.slab[i];
 		int result = ask.block[i].result;
 
-		slab->scan_tag = epochs.epoch + 1;
+		slab->scan_tag = after.epoch + 1;
 		if (result < 0) {
 			ret = ret ? ret : result;
-			failed = slab;
+			behind = slab;
+		} else if (result == 0 && !is_free(slab, before.horizon)) {
+			slab->unsure = true;
+			behind = slab;
 		} else if (result == 0 && !slab->chunk->doubt) {
-			(void)ptni_slab_retire(heap, slab, ask.index[i], epochs.epoch + 1);
+			(void)ptni_slab_retire(heap, slab, ask.index[i], after.epoch + 1);
 		} else if (result == PTNI_SCAN_STAYS) {
 			slab->chunk->stuck = true;
 		}
-		if (slab == failed)
+		if (slab == behind)
 			continue;
 		slab->scanned = ask.index[i] + 1;
 		if (slab->scanned == heap->layout.blocks)
@@ -268,18 +276,27 @@ static struct ptni_owned_slab *first_of(struct cds_list_head *list)
 	return NULL;
 }
 
+static struct ptni_owned_slab *first_to_scan(const struct ptni_heap *heap, uint64_t horizon)
+{
+	struct ptni_owned_slab *slab;
+
+	cds_list_for_each_entry(slab, &heap->scan, scan_link)
+		if (scan_ready(slab, horizon))
+			return slab;
+	return NULL;
+}
+
 /* A slab with something to do now: its grace period is over (tags only grow along the list), or it is
  * to be scanned. */
 static struct ptni_owned_slab *slab_pick(struct ptni_view *view, struct ptni_heap *heap)
 {
-	struct ptni_owned_slab *grace = first_of(&heap->grace), *scan = first_of(&heap->scan);
+	struct ptni_owned_slab *grace = first_of(&heap->grace), *scan;
 	struct ptni_epochs epochs;
 
 	ptni_view_epochs(view, &epochs);
 	if (grace && slab_ready(grace, epochs.horizon))
 		return grace;
-	if (scan && scan->evict && epochs.horizon <= scan->evict_tag)
-		scan = NULL;
+	scan = first_to_scan(heap, epochs.horizon);
 	if (heap->held && !scan)
 		ptni_client_want_epoch(view->client, view->space->node,
 				       ptni_heap_limbo_bytes(heap) + 1);

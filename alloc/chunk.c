@@ -134,9 +134,11 @@ bool ptni_chunk_return(struct ptni_view *view)
 void ptni_chunk_return_spare(struct ptni_view *view, struct ptni_heap *heap)
 {
 	uint64_t now_ns = ptni_worker_now_ns(view->worker), addr[PTNI_CHUNK_PUT_MAX];
-	uint32_t unused = heap->empty_low, keep = 1 + (heap->chunk_count - heap->empty_count) / 8;
+	uint32_t unused = heap->empty_low, keep = 1 + (heap->chunk_count - heap->empty_count) / 32;
 
-	if (heap->empty_count > 2 * keep && put_begin(view)) { /* far too many: at once */
+	/* compaction has emptied them: they will not be needed */
+	if (heap->empty_count > 2 * keep &&
+	    ptni_clock_since_ns(now_ns, heap->evict_ns) < PTNI_SPARE_NS && put_begin(view)) {
 		put_empty(view, heap, keep, addr);
 		(void)put_start(view, addr, 0);
 	}

@@ -2,7 +2,8 @@
 /*
  * Compaction: a worker empties its own sparse chunks by moving their live blocks, so that they can go back.
  *
- *   chunk  ordinary ── chosen ──► held ── horizon > tag ──► every block: ask, and move what is live ──► ...
+ *   chunk  ordinary ── chosen ──► held: every block is asked about, and moved if it is live
+ *                                  `── one is not live ── horizon > tag ──► asked again: free ──► ...
  *
  * and then as after an adoption (adopt.c): grace, clear the free words, ordinary again, now with hardly a block in use.
  * The table moves a block (ptni_block_move_fn) as an update with the same value does: a new block, one CAS; this
@@ -10,8 +11,9 @@
  * write of the key is as good as done.
  *
  * 1. Nothing is handed out of a chunk once it was chosen. Blocks that had been handed out before are published or given
- *    back when the horizon has passed the tag: only then the scan begins, so what it finds unreachable will not be
- *    published any more. That frees also the blocks whose unlinker died before it could say so.
+ *    back when the horizon has passed the tag: only what is not found then will not be published any more, and is
+ *    freed. That frees also the blocks whose unlinker died before it could say so. What is found is moved at
+ *    once: a word leads to it, so it is whole.
  * 2. Blocks whose publication was never settled (their operation failed on a dead lane) make their chunk one that
  *    is not chosen, and if it was already, of which nothing is freed for being unreachable: a CAS that points at
  *    them may yet land.
@@ -31,7 +33,7 @@
 enum {
 	LOOKED_AT = 32, /* chunks for one that is sparse enough */
 	STEP_NS = 1000000, /* between two looks */
-	PAUSE_NS = 10000000, /* the same after none was */
+	PAUSE_NS = 3000000, /* the same after none was */
 	WHILE_NS = 20000000, /* a few epochs */
 	MANY_SLABS = 256,
 	FEW_SLABS = 8, /* at a time, and at least */
@@ -181,20 +183,26 @@ static uint64_t free_always(struct ptni_heap *heap, uint64_t now_ns)
 
 uint32_t ptni_compact_begin(struct ptni_view *view, struct ptni_heap *heap)
 {
-	const struct sparse easy = { 8, 4 }, slow = { 3, 3 };
+	const struct sparse sparse[] = { { 11, 4 }, { 8, 4 }, { 3, 3 } };
+	const uint32_t most[] = { heap->slabs / 2, heap->slabs / 8, 1 };
 	uint64_t now_ns = ptni_worker_now_ns(view->worker), least = free_always(heap, now_ns);
-	uint32_t most = heap->slabs / 2 < FEW_SLABS ? FEW_SLABS : heap->slabs / 2, begun;
+	uint32_t begun = 0;
 	struct room room;
 
-	if (now_ns < heap->compact_ns || heap->evicting >= most || !may_begin(view, heap))
+	if (now_ns < heap->compact_ns || !may_begin(view, heap))
 		return 0;
 	room = heap_room(heap);
 	room.free = room.free < least ? room.free : least;
-	begun = evict_some(view, heap, &room, &easy, most - heap->evicting);
-	if (!begun && !heap->evicting)
-		begun = evict_some(view, heap, &room, &slow, FEW_SLABS);
-	if (begun)
+	for (int i = 0; i < 3 && !begun; i++)
+		if (heap->evicting < most[i])
+			begun = evict_some(view, heap, &room, &sparse[i],
+					   most[i] - heap->evicting < FEW_SLABS ?
+						   FEW_SLABS :
+						   most[i] - heap->evicting);
+	if (begun) {
 		ptni_client_want_epoch(view->client, view->space->node, heap->layout.slab_bytes);
+		heap->evict_ns = now_ns;
+	}
 	heap->compact_ns = now_ns + (begun ? STEP_NS : PAUSE_NS);
 	return begun;
 }

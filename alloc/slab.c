@@ -374,6 +374,7 @@ void ptni_heap_evict(struct ptni_heap *heap, struct ptni_owned_chunk *chunk, uin
 		if (slab == heap->current)
 			ptni_heap_park(heap);
 		slab->evict = true;
+		slab->unsure = false;
 		heap->evicting++;
 		slab->evict_tag = tag;
 		slab->scanned = 0;

@@ -45,6 +45,7 @@ struct ptni_owned_slab {
 	bool in_limbo : 1; /* list */
 	bool in_partial : 1; /* list */
 	bool evict : 1; /* not adopted, but to be emptied: live blocks are moved */
+	bool unsure : 1; /* to be emptied: a block was found unreachable before the tag's time */
 	bool collecting : 1; /* a fiber has read its free words and not yet cleared what it saw */
 
 	struct cds_list_head all_link, scan_link;
@@ -105,6 +106,7 @@ struct ptni_heap {
 	uint32_t empty_low; /* least empty_count since low_ns */
 	uint64_t low_ns;
 	uint64_t compact_ns; /* not to be looked at for sparse chunks before */
+	uint64_t evict_ns; /* when one was found last */
 	uint64_t free_floor, free_low,
 		free_ns; /* least blocks_free: of a while, since then, when that began */
 	uint32_t held; /* slabs that are held */
