@@ -131,7 +131,7 @@ static int blocks_ask(struct ptni_view *view, struct ptni_heap *heap, struct ask
 
 /* --- which blocks ------------------------------------------------------------------------------ */
 
-/* Nothing is left to ask about in this slab: its grace period begins. */
+/* Nothing is left to ask about in this slab: its grace period begins, unless some blocks are asked about again. */
 static void slab_asked(struct ptni_view *view, struct ptni_heap *heap, struct ptni_owned_slab *slab)
 {
 	struct ptni_epochs epochs;
@@ -139,7 +139,8 @@ static void slab_asked(struct ptni_view *view, struct ptni_heap *heap, struct pt
 	ptni_view_epochs(view, &epochs);
 	slab->scanned = heap->layout.blocks;
 	slab->scan_tag = epochs.epoch + 1;
-	ptni_slab_scanned(heap, slab);
+	if (!slab->unsure)
+		ptni_slab_scanned(heap, slab);
 }
 
 /* The slab's next blocks; false: it has none. */
@@ -157,9 +158,12 @@ static bool ask_add(const struct ptni_heap *heap, struct ptni_owned_slab *slab, 
 	return ask->count > had;
 }
 
-static bool scan_ready(const struct ptni_owned_slab *slab, uint64_t horizon)
+/* Not while it waits to be asked about once more, from the beginning. */
+static bool scan_ready(const struct ptni_heap *heap, const struct ptni_owned_slab *slab,
+		       uint64_t horizon)
 {
-	return !slab->collecting && (!slab->evict || !slab->unsure || horizon > slab->evict_tag);
+	return !slab->collecting &&
+	       (!slab->unsure || slab->scanned < heap->layout.blocks || horizon > slab->evict_tag);
 }
 
 /* From the first slabs of the list that are ready and of one kind. */
@@ -172,12 +176,16 @@ static void ask_gather(struct ptni_view *view, struct ptni_heap *heap, uint64_t 
 	max = max < PTNI_SCAN_MAX ? max : PTNI_SCAN_MAX;
 	max = max < budget ? max : budget;
 	cds_list_for_each_entry_safe(slab, next, &heap->scan, scan_link) {
-		if (!scan_ready(slab, horizon))
+		if (!scan_ready(heap, slab, horizon))
 			continue;
 		if (ask->count == max || slab->chunk->told ||
 		    (ask->count && slab->evict != ask->evict))
 			break;
 		ask->evict = slab->evict;
+		if (slab->unsure && slab->scanned == heap->layout.blocks) {
+			slab->unsure = false;
+			slab->scanned = 0;
+		}
 		if (!ask_add(heap, slab, max, ask))
 			slab_asked(view, heap, slab);
 	}
@@ -216,7 +224,6 @@ static int blocks_scan(struct ptni_view *view, struct ptni_heap *heap, uint32_t 
 			behind = slab;
 		} else if (result == 0 && !is_free(slab, before.horizon)) {
 			slab->unsure = true;
-			behind = slab;
 		} else if (result == 0 && !slab->chunk->doubt) {
 			(void)ptni_slab_retire(heap, slab, ask.index[i], after.epoch + 1);
 		} else if (result == PTNI_SCAN_STAYS) {
@@ -225,7 +232,7 @@ static int blocks_scan(struct ptni_view *view, struct ptni_heap *heap, uint32_t 
 		if (slab == behind)
 			continue;
 		slab->scanned = ask.index[i] + 1;
-		if (slab->scanned == heap->layout.blocks)
+		if (slab->scanned == heap->layout.blocks && !slab->unsure)
 			ptni_slab_scanned(heap, slab);
 	}
 	return ret ? ret : (int)(budget - ask.count);
@@ -281,7 +288,7 @@ static struct ptni_owned_slab *first_to_scan(const struct ptni_heap *heap, uint6
 	struct ptni_owned_slab *slab;
 
 	cds_list_for_each_entry(slab, &heap->scan, scan_link)
-		if (scan_ready(slab, horizon))
+		if (scan_ready(heap, slab, horizon))
 			return slab;
 	return NULL;
 }
