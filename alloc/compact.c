@@ -18,13 +18,11 @@
  *    is not chosen, and if it was already, of which nothing is freed for being unreachable: a CAS that points at
  *    them may yet land.
  * 3. Moved blocks fit into what is free elsewhere: compaction fetches no memory.
- * 4. By itself it begins only with memory that was free for WHILE_NS on end: with chunks that are half empty
- *    when a quarter of all is free, or, in less of a hurry, a few at a time, when 3/16 are. So a heap whose
- *    blocks are retired and taken again all the time keeps what it needs for that, and a move gives back as
- *    much as it copies.
- *
- * Half of all slabs may be on their way at once: what lasts is not the moving (three round trips for 32 blocks) but
- * the two grace periods.
+ * 4. By itself it begins only with memory that was free for WHILE_NS on end, so that a heap whose blocks are retired
+ *    and taken again all the time keeps what it needs for that. When a quarter of all is free, it takes chunks
+ *    that are two thirds empty, half of all slabs at once, since what lasts is not the moving (three round trips
+ *    for 32 blocks) but the grace periods; with less of a hurry those that are half empty, where a move gives
+ *    back as much as it copies; and a few at a time what is 3/16 empty, while an eighth of all is free.
  *
  * The worker dies or sleeps at any point: its chunks are orphans as ever; nothing of this is in remote memory.
  */
@@ -183,7 +181,7 @@ static uint64_t free_always(struct ptni_heap *heap, uint64_t now_ns)
 
 uint32_t ptni_compact_begin(struct ptni_view *view, struct ptni_heap *heap)
 {
-	const struct sparse sparse[] = { { 11, 4 }, { 8, 4 }, { 3, 3 } };
+	const struct sparse sparse[] = { { 11, 4 }, { 8, 4 }, { 3, 2 } };
 	const uint32_t most[] = { heap->slabs / 2, heap->slabs / 8, 1 };
 	uint64_t now_ns = ptni_worker_now_ns(view->worker), least = free_always(heap, now_ns);
 	uint32_t begun = 0;
