@@ -190,7 +190,7 @@ static void add_splits(const char *family, const struct exhaust *from, unsigned 
 		}
 }
 
-/* Two others know the slot of a key beside the first one's insert. */
+/* Two others know the slot of a key beside the first one's insert; who puts it back may freeze, too. */
 static void add_split_threes(const char *family, const struct exhaust *from)
 {
 	struct exhaust exhaust = *from;
@@ -203,6 +203,9 @@ static void add_split_threes(const char *family, const struct exhaust *from)
 		for (unsigned c = b; c < KINDS; c++) {
 			exhaust.schedule.act[1][0] = (struct act){ kinds[b], 1, 0 };
 			exhaust.schedule.act[2][0] = (struct act){ kinds[c], 1, 0 };
+			exhaust.preemptions = (inserts(b) || inserts(c)) && c == KINDS - 1 ?
+						      FREEZERS_PREEMPTIONS :
+						      0;
 			add(family, &exhaust, true);
 		}
 }
