@@ -90,7 +90,8 @@ static bool lossless(const struct world *world)
 
 	return !result->kills && !result->errors && !result->lane_breaks && !result->refusals &&
 	       !faults->transport_one_in && !faults->refuse_one_in && !faults->post_one_in &&
-	       !faults->bind_one_in && !faults->window_one_in && !world->config.sim.limits.mw_max;
+	       !faults->bind_one_in && !faults->window_one_in && !world->config.sim.limits.mw_max &&
+	       !world->config.limits.windows;
 }
 
 static void check_slab(struct world *world, const struct ptni_space *space,

@@ -97,6 +97,9 @@ void trace_config(const struct world_config *config, FILE *to)
 		faults->ghost_ns, faults->bind_one_in, faults->window_one_in, faults->post_one_in,
 		faults->channel_ns, faults->turn_ns, faults->stall_one_in, faults->stall_ns,
 		faults->drift_ppm, faults->step_one_in, faults->step_ns);
+	fprintf(to, "limits: %u windows a device, %u a session, %u leases, %u sessions\n",
+		config->sim.limits.mw_max, config->limits.windows, config->limits.leases,
+		config->limits.sessions);
 	if (config->node_dies_ns)
 		fprintf(to, "  node %u dies at %llu us%s\n", config->node_dies,
 			(unsigned long long)config->node_dies_ns / 1000,

@@ -56,6 +56,32 @@ bool world_failed(const struct world *world)
 	return world->result->failed;
 }
 
+void world_told(struct world *world, int ret)
+{
+	struct world_result *result = world->result;
+
+	result->errors++;
+	result->unknown += ret == PTN_E_OUTCOME_UNKNOWN;
+	if (ret == PTN_E_NODE_FULL)
+		result->full++;
+	else if (ret == PTN_E_QUOTA || ret == -EDQUOT)
+		result->quota++;
+	else if (ret == -ENOMEM)
+		result->memory++;
+	else
+		result->other++;
+}
+
+bool world_is_scarce(const struct world *world, int ret)
+{
+	const struct world_limits *limits = &world->config.limits;
+
+	if (ret == PTN_E_NODE_FULL)
+		return world->config.sim.limits.mw_max || limits->sessions;
+	return (ret == PTN_E_QUOTA || ret == -EDQUOT) &&
+	       (limits->windows || limits->leases || limits->bytes);
+}
+
 /* ---- blows */
 
 struct blow {
@@ -262,6 +288,18 @@ static bool nodes_closed(struct world *world)
 	return closed;
 }
 
+static void windows_look(struct world *world)
+{
+	for (unsigned i = 0; i < world->config.nodes; i++) {
+		struct ptn_node_info info;
+
+		if (world->node[i].ready && world->node[i].node &&
+		    !ptn_node_info(world->node[i].node, &info) &&
+		    info.windows > world->result->windows)
+			world->result->windows = info.windows;
+	}
+}
+
 /* Until done() or so much time has passed: whether it was done. */
 static bool run_until(struct world *world, bool (*done)(struct world *), uint64_t span_ns)
 {
@@ -270,6 +308,7 @@ static bool run_until(struct world *world, bool (*done)(struct world *), uint64_
 	while (!world_failed(world) && !done(world)) {
 		uint64_t events = ptni_sim_events(world->sim);
 
+		windows_look(world);
 		if (world_now_ns(world) >= end_ns)
 			return false;
 		if (ptni_sim_run(world->sim, world_now_ns(world) + SLICE_NS,

@@ -91,6 +91,12 @@ enum {
 
 struct world;
 
+/* Of one session, and how many there may be; 0 = enough. The device's windows are sim.limits.mw_max. */
+struct world_limits {
+	uint32_t windows, leases, sessions;
+	uint64_t bytes;
+};
+
 struct world_config {
 	struct ptni_sim_config sim; /* seed, timing, faults, limits */
 	uint32_t nodes, clients, workers, ops; /* ops of each worker */
@@ -108,6 +114,7 @@ struct world_config {
 	uint64_t cache_entries;
 	uint64_t node_memory;
 	uint32_t extent_shift;
+	struct world_limits limits;
 	uint64_t term_ns, epoch_min_ns;
 	uint32_t spare_lanes;
 	uint32_t think_ns; /* up to so long between two operations */
@@ -141,6 +148,9 @@ struct world_result {
 	uint32_t splits; /* subtables at the end */
 	/* what happened inside of those who lived to tell */
 	uint64_t fences, refusals, lane_breaks, lane_recoveries, unknown;
+	/* errors that say that something is used up: of the node, of the session, memory; all others */
+	uint32_t full, quota, memory, other;
+	uint32_t windows; /* bound at a time, at most, on one node */
 };
 
 /* Everything by seed ("swarm"): each fault is on or off, and how often. */

@@ -72,7 +72,9 @@ static bool memory_is_scarce(const struct world_life *life)
 
 static bool too_often(struct world_life *life, int ret)
 {
-	return ++life->calm_failures > (ret == -ENOMEM ? MEMORY_FAILURES : CALM_FAILURES);
+	bool scarce = ret == -ENOMEM || world_is_scarce(life->world, ret);
+
+	return ++life->calm_failures > (scarce ? MEMORY_FAILURES : CALM_FAILURES);
 }
 
 /* With faults on anything may fail that takes a while; without, only what began before. */
@@ -80,13 +82,15 @@ static bool again(struct world_life *life, const char *what, int ret, int try)
 {
 	if (!ret)
 		return false;
-	life->world->result->errors++;
+	world_told(life->world, ret);
 	if (life->world->broken_off || (ret == -ENOMEM && memory_is_scarce(life)))
 		return false;
 	if (ret == -ENOMEM && life->verifier && !life->world->made) {
 		life->world->broken_off = true; /* died making the table until nothing was left */
 		return false;
 	}
+	if (!life->verifier && !faults_are_on(life) && world_is_scarce(life->world, ret))
+		return false;
 	if (!faults_are_on(life) && too_often(life, ret)) {
 		world_fail(life->world, "without faults, client %u could not open its %s: %s (%d)",
 			   life->client_number, what, ptn_strerror(ret), ret);

@@ -202,6 +202,17 @@ static void tables_draw(struct ptni_rng *rng, struct world_config *config)
 	config->weight[WORLD_TABLE_DROP] = config->weight[WORLD_TABLE_USE] / PICK(rng, 1, 2, 5);
 }
 
+/* What runs out, in one world of six; enough for who comes alone in the end. */
+static void limits_draw(struct ptni_rng *rng, struct world_config *config)
+{
+	if (!ptni_rng_chance(rng, 1, 6))
+		return;
+	if (config->spare_lanes <= 2)
+		config->sim.limits.mw_max = PICK(rng, 0, 400, 600);
+	config->limits.leases = PICK(rng, 0, 1, 4);
+	config->limits.sessions = PICK(rng, 0, 0, 2, 3);
+}
+
 void world_config_draw(uint64_t seed, struct world_config *config)
 {
 	struct ptni_rng rng;
@@ -227,6 +238,7 @@ void world_config_draw(uint64_t seed, struct world_config *config)
 	config->value_max = PICK(&rng, 200, 3000, 5900);
 	weights_draw(&rng, config->weight);
 	tables_draw(&rng, config);
+	limits_draw(&rng, config);
 	faults_draw(&rng, &config->sim.faults);
 	steps_draw(&rng, config);
 	config->blows = PICK(&rng, 0, 1, 2, 3, 5);

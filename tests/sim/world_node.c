@@ -14,7 +14,10 @@ static int open_node(struct world_node *self)
 		.extent_shift = config->extent_shift,
 		.epoch_min_ns = config->epoch_min_ns,
 		.term_ns = config->term_ns,
-		.sessions_max = 16,
+		.sessions_max = config->limits.sessions ? config->limits.sessions : 16,
+		.session_windows_max = config->limits.windows,
+		.session_leases_max = config->limits.leases,
+		.session_bytes_max = config->limits.bytes,
 		.session_workers_max = 2 + WORLD_WORKERS_MAX,
 		.drift_ppm = WORLD_DRIFT_PPM,
 	};

@@ -126,6 +126,11 @@ struct world {
 	bool node_died;
 };
 
+/* Counts an error that a client was told. */
+void world_told(struct world *world, int ret);
+/* Something is used up, and the world is made so. */
+bool world_is_scarce(const struct world *world, int ret);
+
 /* world_node.c */
 int world_node_start(struct world *world, unsigned number);
 

@@ -90,8 +90,7 @@ static bool judge(struct world_worker *worker, const char *what, uint32_t key, i
 	life->world->result->ops++;
 	if (!ret || ret == -ENOENT || ret == -EEXIST)
 		return true;
-	life->world->result->errors++;
-	life->world->result->unknown += ret == PTN_E_OUTCOME_UNKNOWN;
+	world_told(life->world, ret);
 	ptni_sim_note(life->world->sim, (uint64_t)(int64_t)ret);
 	if (impossible(ret)) {
 		ptn_worker_cause(worker->worker, &cause);
@@ -309,6 +308,12 @@ void world_preset(struct world_worker *worker)
 			return;
 }
 
+/* That may be too small for what a client does alone. */
+static bool own_quota(int ret)
+{
+	return ret == PTN_E_QUOTA || ret == -EDQUOT;
+}
+
 /* Without faults only memory may be wanting, and may have to be waited for: what the dead held comes back in time. */
 static void verify_act(struct world_worker *worker, enum world_act what, uint32_t key)
 {
@@ -322,11 +327,13 @@ static void verify_act(struct world_worker *worker, enum world_act what, uint32_
 		ret = act_timed(worker, what, key);
 		(void)judge(worker, act_name[what], key, ret);
 		/* a lane breaks when an operation has to end with a request under way */
-		if (ret != -ETIMEDOUT && ptn_error_scope(ret) != PTN_SCOPE_LANE)
+		if (ret != -ETIMEDOUT && ptn_error_scope(ret) != PTN_SCOPE_LANE &&
+		    !(ret == PTN_E_NODE_FULL && world_is_scarce(world, ret)))
 			break;
 	}
 	ptn_worker_cause(worker->worker, &cause);
-	if (ret && ret != -ENOMEM && ret != -ENOENT)
+	if (ret && ret != -ENOMEM && ret != -ENOENT &&
+	    !(own_quota(ret) && world_is_scarce(world, ret)))
 		world_fail(world, "without faults, %s of key %u: %s (%d, %s)", act_name[what], key,
 			   ptn_strerror(ret), ret, cause.where ? cause.where : "?");
 }
