@@ -72,6 +72,7 @@ int ptni_wait_turn(struct ptni_wait *wait)
 	struct ptn_worker *worker = wait->worker;
 	uint64_t now_ns;
 
+	worker->waits++;
 	if (ptni_worker_poll(worker) && ++wait->busy % BUSY_TURNS)
 		return 0;
 	if (atomic_load_explicit(&worker->chores, memory_order_relaxed))

@@ -217,7 +217,8 @@ int ptni_batch_run(struct ptni_batch *batch)
 {
 	struct ptni_op *op = batch->op;
 	struct ptni_lane *lane = op->worker->peer[batch->node]->active;
-	uint64_t now_ns = op->time_fresh ? op->start_ns : ptni_worker_clock(op->worker);
+	bool fresh = op->time_fresh && op->waits == op->worker->waits;
+	uint64_t now_ns = fresh ? op->start_ns : ptni_worker_clock(op->worker);
 
 	assert(batch->count);
 	op->time_fresh = false;

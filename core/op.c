@@ -51,6 +51,7 @@ int ptni_op_begin(struct ptn_worker *worker, struct ptni_op *op)
 	op->buffer_len_bytes = PTNI_OP_BUFFER;
 	op->slot = (uint16_t)slot;
 	op->time_fresh = true;
+	op->waits = worker->waits;
 	return 0;
 }
 

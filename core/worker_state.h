@@ -108,6 +108,7 @@ struct ptn_worker {
 	uint32_t lkey;
 	uint32_t inline_bytes;
 	uint32_t index;
+	uint32_t waits; /* times that somebody waited here, modulo 2^32 */
 	uint8_t *memory;
 	uint8_t *large; /* the large buffer */
 	int large_slot; /* who has it, -1 */

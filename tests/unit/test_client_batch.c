@@ -115,6 +115,34 @@ static void access__past_the_deadline_is_not_started(void **state)
 	fixture_run(fixture_init(), deadline_body);
 }
 
+/* Before its first access the operation waits for something else, an answer of the node's for one. */
+static void waited_body(struct fixture *fixture)
+{
+	struct ptn_counters before = fixture_counters(fixture), after;
+	struct ptni_batch batch;
+	struct ptni_wait wait;
+	struct ptni_op op;
+	uint64_t *word;
+
+	atomic_store(&fixture->deadline_ns, fixture->world.now_ns + 1000000);
+	assert_int_equal(ptni_op_begin(fixture->worker, &op), 0);
+	word = ptni_op_buffer(&op, 8);
+	ptni_wait_begin(&wait, fixture->worker, UINT64_MAX);
+	(void)ptni_wait_turn(&wait);
+	fixture->world.now_ns += 1000000;
+	ptni_batch_init(&batch, &op, 0);
+	ptni_batch_read(&batch, fixture->window, addr_of(fixture, 0), word, 8);
+	assert_int_equal(ptni_batch_run(&batch), PTN_E_LEASE_EXPIRED);
+	ptni_op_end(&op);
+	after = fixture_counters(fixture);
+	assert_int_equal(after.verbs_read, before.verbs_read);
+}
+
+static void deadline__is_looked_at_after_any_wait(void **state)
+{
+	fixture_run(fixture_init(), waited_body);
+}
+
 /* The lane would have to be taken away from under it at once, and nobody would know what was done. */
 static void late_body(struct fixture *fixture)
 {
@@ -258,6 +286,7 @@ int main(void)
 		cmocka_unit_test(publish__is_one_round_trip),
 		cmocka_unit_test(batch__of_the_most_requests_runs_in_order),
 		cmocka_unit_test(access__past_the_deadline_is_not_started),
+		cmocka_unit_test(deadline__is_looked_at_after_any_wait),
 		cmocka_unit_test(batch__of_an_operation_whose_time_is_up_is_not_posted),
 		cmocka_unit_test(deadline__is_looked_at_again_within_an_operation),
 		cmocka_unit_test(operations__have_slots_and_memory_of_their_own),
