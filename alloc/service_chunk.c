@@ -18,6 +18,8 @@
  */
 #include "alloc/service.h"
 
+#include "core/base/planted.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -118,6 +120,19 @@ static int chunk_make(struct ptni_node_space *space, unsigned block_class, uint3
 	return 0;
 }
 
+/* Only if planted: a chunk that was adopted already. */
+static struct ptni_chunk *orphan_again(struct ptni_node_space *space,
+				       const struct ptni_chunk_get_request *request)
+{
+	uint64_t addr = ptni_planted(PTNI_BUG_ORPHAN_TWICE) ? ptni_planted_kept(space) : 0;
+	struct ptni_chunk *chunk = addr ? ptni_chunk_at(space->allocator, addr) : NULL;
+
+	return chunk && chunk->user && !chunk->putting && chunk->space == space &&
+			       chunk->block_class == request->block_class ?
+		       chunk :
+		       NULL;
+}
+
 /* Told orphans first, then fresh memory, then whatever there is. */
 static int chunk_find(struct ptni_node_space *space, const struct ptni_chunk_get_request *request,
 		      struct ptni_chunk **chunk_out, bool *adopted_out)
@@ -125,6 +140,12 @@ static int chunk_find(struct ptni_node_space *space, const struct ptni_chunk_get
 	struct ptni_chunk *chunk = ptni_orphan_find(space, request->block_class, request->flags);
 	int ret = 0;
 
+	if (orphan_again(space, request)) {
+		*chunk_out = orphan_again(space, request);
+		*adopted_out = true;
+		ptni_planted_keep(space, 0);
+		return 0;
+	}
 	if (!chunk && request->flags & PTNI_CHUNK_ORPHAN)
 		return -ENOENT;
 	*adopted_out = chunk != NULL;
@@ -137,6 +158,8 @@ static int chunk_find(struct ptni_node_space *space, const struct ptni_chunk_get
 	if (!chunk)
 		return ptni_allocator_hopeful(space->allocator) ? PTNI_REQUEST_WAIT : ret;
 	ptni_orphan_leave(chunk);
+	if (ptni_planted(PTNI_BUG_ORPHAN_TWICE))
+		ptni_planted_keep(space, chunk->addr);
 	*adopted_out = true;
 	*chunk_out = chunk;
 	return 0;

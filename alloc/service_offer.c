@@ -26,6 +26,8 @@
  */
 #include "alloc/service.h"
 
+#include "core/base/planted.h"
+
 #include <errno.h>
 #include <patronus/error.h>
 #include <stdlib.h>
@@ -130,9 +132,11 @@ static void owner_change(struct ptni_node_memory *memory, struct ptni_node_sessi
 {
 	struct ptni_memory_offer *offer = memory->offer;
 
-	memory->offer = NULL;
-	offer->memory = NULL;
-	ptni_lease_close(offer->lease, PTNI_LEASE_RELEASED);
+	if (!ptni_planted(PTNI_BUG_TICKET_TWICE)) {
+		memory->offer = NULL;
+		offer->memory = NULL;
+		ptni_lease_close(offer->lease, PTNI_LEASE_RELEASED);
+	}
 	cds_list_del(&memory->session_link);
 	ptni_session_charge(memory->session, -(int64_t)ptni_node_memory_bytes(memory));
 	memory->session = session;

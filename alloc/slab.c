@@ -419,7 +419,7 @@ void ptni_slab_told(struct ptni_heap *heap, struct ptni_owned_slab *slab, const 
 	uint32_t words = ptni_slab_words(&heap->layout), tail = heap->layout.blocks % 64;
 	uint64_t tag = told[0] <= epoch ? told[0] : epoch + 1;
 	uint32_t count_free = 0, count_limbo = 0;
-	bool waits = horizon <= told[0];
+	bool waits = horizon <= told[0] && !ptni_planted(PTNI_BUG_TOLD_EARLY);
 
 	for (uint32_t i = 0; i < words; i++) {
 		uint64_t valid = tail && i == words - 1 ? (UINT64_C(1) << tail) - 1 : UINT64_MAX;

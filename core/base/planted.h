@@ -97,12 +97,21 @@
 	X(DELETE_ONE, "delete-one", \
 	  "a delete removes the copy it knew and leaves the one put in its place", \
 	  "deletes that clear the first match only") \
+	X(LOT_UNCHECKED, "lot-unchecked", \
+	  "in a lot of writes, a CAS that lost counts as done", \
+	  "batches of which only the last completion is looked at") \
+	X(MOVE_ABSORBS, "move-absorbs", \
+	  "a write that lost to a move of the same value counts as overwritten", \
+	  "compaction that writers take for a writer") \
+	X(MOVE_UNCHECKED, "move-unchecked", \
+	  "a move whose CAS lost frees the old block all the same", \
+	  "log cleaners that free what they have copied") \
 	/* using memory again */ \
 	X(REUSE_EARLY, "reuse-early", \
 	  "a block is used again as soon as it is unlinked: its word comes back", \
 	  "recycling allocators, slots without a version") \
 	X(REUSE_CACHED, "reuse-cached", \
-	  "a cached word is expected by a CAS however old it is", \
+	  "a cached word is expected by a CAS however old it is (and versions have one bit, else it takes long)", \
 	  "slots whose version is never compared") \
 	X(REUSE_UNREPORTED, "reuse-unreported", \
 	  "a client reports an epoch while operations from before it still run", \
@@ -110,6 +119,12 @@
 	X(ADOPT_TENTATIVE, "adopt-tentative", \
 	  "a dead client's reserved slot stays when its block is freed", \
 	  "recovery that walks blocks and no slots") \
+	X(ORPHAN_TWICE, "orphan-twice", \
+	  "a chunk that a dead client left is adopted by two", \
+	  "recovery that anybody begins and nobody claims") \
+	X(TOLD_EARLY, "told-early", \
+	  "blocks that a departing worker still held back from re-use are taken at once by whoever follows it", \
+	  "allocators that hand over their lists without the readers' epochs") \
 	/* leases and windows */ \
 	X(LEASE_OVERWRITTEN, "lease-overwritten", \
 	  "the node closes a lease over an extension that came in between, as a WRITE of the word does", \
@@ -126,6 +141,9 @@
 	X(LEASE_LEAK, "lease-leak", \
 	  "memory whose lease expired is never free again", \
 	  "expiry that unbinds and does not free") \
+	X(TICKET_TWICE, "ticket-twice", \
+	  "memory that was handed over can be claimed again", \
+	  "capabilities that are not used up") \
 	X(WINDOW_KEY, "window-key", \
 	  "a window is bound again under the key that it had", \
 	  "bind requests that repeat the old key") \

@@ -41,10 +41,11 @@ enum {
 static inline uint64_t ptni_slot_word(unsigned print, unsigned block_class, unsigned version,
 				      uint64_t offset_bytes)
 {
+	unsigned bits = ptni_planted(PTNI_BUG_REUSE_CACHED) ? 1 : PTNI_SLOT_VERSION_BITS;
+
 	return (uint64_t)print << PTNI_SLOT_PRINT_SHIFT |
 	       (uint64_t)block_class << PTNI_SLOT_CLASS_SHIFT |
-	       (uint64_t)(version & ((1u << PTNI_SLOT_VERSION_BITS) - 1))
-		       << PTNI_SLOT_VERSION_SHIFT |
+	       (uint64_t)(version & ((1u << bits) - 1)) << PTNI_SLOT_VERSION_SHIFT |
 	       offset_bytes >> 4;
 }
 

@@ -203,7 +203,7 @@ static void executed(struct ptni_hash_op *op, struct scan_item *at, uint64_t old
 
 	take_up(op, at);
 	at->scan->result = old == (expected | PTNI_SLOT_FROZEN) ? ALONE : 1;
-	if (old == expected) {
+	if (old == expected || ptni_planted(PTNI_BUG_MOVE_UNCHECKED)) {
 		PTNI_COUNT(op->counters, blocks_moved);
 		(void)ptni_hash_published(op, &at->found);
 	}

@@ -100,6 +100,12 @@ static int reread(struct ptni_hash_op *op, uint32_t index, uint64_t *word_out)
 	return ret;
 }
 
+/* A move put it there, not a write (H4). */
+static bool was_moved(uint64_t word)
+{
+	return word & PTNI_SLOT_MOVED && !ptni_planted(PTNI_BUG_MOVE_ABSORBS);
+}
+
 /*
  * The batch failed under the CAS. If the slot has moved on, our block may or may not have been in it, so it
  * stays allocated until its chunk is adopted. What the caller is told: see H4, either way the
@@ -119,7 +125,7 @@ int ptni_hash_publish_failed(struct ptni_hash_op *op, const struct ptni_found *f
 	if (ptni_slot_bare(word) == ptni_slot_bare(found->word))
 		return ptni_planted(PTNI_BUG_WRITE_DOUBT) ? 0 : -EAGAIN;
 	op->lost = true;
-	return observed && !(word & PTNI_SLOT_MOVED) ? 0 : code;
+	return observed && !was_moved(word) ? 0 : code;
 }
 
 void ptni_hash_doubt(struct ptni_hash_op *op, bool good)
@@ -193,7 +199,7 @@ int ptni_hash_publish(struct ptni_hash_op *op, const struct ptni_found *found, b
 	}
 	PTNI_COUNT(op->counters, retries_conflict);
 	ptni_hash_learn_changed(op, found, word);
-	if ((!observed && !ptni_planted(PTNI_BUG_WRITE_BLIND)) || word & PTNI_SLOT_MOVED)
+	if ((!observed && !ptni_planted(PTNI_BUG_WRITE_BLIND)) || was_moved(word))
 		return -EAGAIN;
 	PTNI_COUNT(op->counters, combined);
 	return 0;

@@ -140,41 +140,124 @@ static void alike(uint64_t seed, struct world_config *config)
 	config->nap_ns = 10000 << ptni_rng_below(&rng, 5);
 }
 
-/* A home that is always nearly full, so that the same keys are now there and now in their second bucket. */
+enum {
+	HOME_KEYS = 8, /* one more than there is room for in the main bucket */
+	HOMES = 24,
+};
+
+/*
+ * Full homes: all at once delete a key of the next one and insert another. One finds room at home, the other did not
+ * yet and spills; that is told once in a home's life, so there are many homes.
+ */
 static void spilling(uint64_t seed, struct world_config *config)
 {
-	struct ptni_rng rng;
+	static struct world_step insert[2 * HOMES], delete[2 * HOMES];
 
-	alike(seed, config);
-	ptni_rng_seed_stream(&rng, seed, 11);
+	crowd(seed, config);
+	for (uint32_t i = 0; i < HOMES; i++) {
+		insert[2 * i] = delete[2 * i] = (struct world_step){ .act = WORLD_MEET };
+		insert[2 * i + 1] = (struct world_step){ WORLD_INSERT, HOME_KEYS * (i + 1) - 1 };
+		delete[2 * i + 1] = (struct world_step){ WORLD_DELETE, HOME_KEYS * i + i % 7 };
+	}
+	config->clients = 4;
+	for (uint32_t i = 0; i < config->clients; i++)
+		config->script[i] = i ? insert : delete;
+	config->ops = 2 * HOMES;
+	config->groups = 16;
 	config->key.style = WORLD_KEYS_ALIKE;
 	config->key.share = WORLD_SHARE_PLACE;
-	config->key.same = 14 + (uint32_t)ptni_rng_below(&rng, 6);
-	config->keys = config->key.same;
-	config->hot = 2;
-	config->preset = config->keys;
-	config->clients = 4;
-	config->nap_one_in = 0;
+	config->key.same = HOME_KEYS;
+	config->keys = config->preset = HOME_KEYS * HOMES;
+	config->preset_but = HOME_KEYS;
+	config->hot = 0;
 }
 
-/* Clients whose workers sleep while their keepers report, and memory that is used again soon. */
+/* Clients whose workers sleep while their keepers report, and subtables that are made of records soon, and back. */
 static void sleepers(uint64_t seed, struct world_config *config)
 {
 	struct ptni_rng rng;
 
 	scarce(seed, config);
 	ptni_rng_seed_stream(&rng, seed, 12);
-	config->term_ns = 1000000 << ptni_rng_below(&rng, 3);
+	config->term_ns = 2000000 << ptni_rng_below(&rng, 3);
+	config->groups = 5;
+	config->value_fixed = 1000;
 	config->key.style = WORLD_KEYS_ALIKE;
-	config->key.share_depth = 2 + (uint32_t)ptni_rng_below(&rng, 4);
-	config->key.same = config->keys = 64;
+	config->key.share = WORLD_SHARE_PLACE;
+	config->key.same = 60;
+	config->keys = 240;
 	config->preset = 0;
 	config->hot = 2;
+	config->ops = 200;
 	config->weight[WORLD_INSERT] = 40;
+	config->weight[WORLD_WALK] = 6;
+	config->think_ns = 0;
+	config->nap_one_in = 4 + (uint32_t)ptni_rng_below(&rng, 12);
+	config->nap_ns = 250000 << ptni_rng_below(&rng, 5);
+}
+
+/* Large records, so that the same memory comes back soon, for two or three keys that want the same slot. */
+static void returning(uint64_t seed, struct world_config *config)
+{
+	struct ptni_rng rng;
+
+	alike(seed, config);
+	ptni_rng_seed_stream(&rng, seed, 13);
+	config->clients = 2;
+	config->ops = 300;
+	config->key.style = WORLD_KEYS_ALIKE;
+	config->value_fixed = 5900;
+	config->sim.faults.slice_bytes = 0;
+	config->weight[WORLD_PUT] = 60;
+	config->term_ns = 1000000;
+	config->epoch_min_ns = 50000;
+	config->think_ns = 200000;
+	config->nap_alone = true;
 	config->nap_one_in = 10;
-	config->nap_ns = 1000000 << ptni_rng_below(&rng, 4);
-	config->sim.faults.late_one_in = 20 * (uint32_t)ptni_rng_below(&rng, 3);
-	config->sim.faults.late_ns = 2000000;
+	config->nap_ns = 500000 << ptni_rng_below(&rng, 4);
+}
+
+/* Everything is moved all the time. */
+static void moving(uint64_t seed, struct world_config *config)
+{
+	struct ptni_rng rng;
+
+	crowd(seed, config);
+	ptni_rng_seed_stream(&rng, seed, 18);
+	config->term_ns = 1000000 << ptni_rng_below(
+				  &rng, 2); /* moves wait for epochs, which keepers look for then */
+	config->think_ns = 5000;
+	config->cache_entries = 4; /* who writes by the cache alone looks again anyway */
+	config->keys = 8;
+	config->preset = 8;
+	config->hot = 0;
+	config->ops = 200;
+	config->epoch_min_ns = 50000;
+	config->weight[WORLD_COMPACT] = 12;
+	config->weight[WORLD_MULTI_PUT] = 20;
+}
+
+/* What clients leave behind in good order, and its next owners. */
+static void leaving(uint64_t seed, struct world_config *config)
+{
+	struct ptni_rng rng;
+
+	scarce(seed, config);
+	ptni_rng_seed_stream(&rng, seed, 17);
+	config->clients = 4;
+	config->value_fixed = 5900;
+	config->ops = 60;
+	config->keys = 12;
+	config->preset = 12;
+	config->leave_one_in = 15;
+}
+
+/* Leased memory goes from hand to hand, and several want it. */
+static void tickets(uint64_t seed, struct world_config *config)
+{
+	crowd(seed, config);
+	config->clients = 4;
+	config->weight[WORLD_MEMORY] = 600;
 }
 
 /* One size of blocks, and clients that die in each of their lives. */
@@ -192,6 +275,25 @@ static void heirs(uint64_t seed, struct world_config *config)
 	}
 }
 
+/* Clients that die inserting where nobody comes after them but who adopts what they left. */
+static void orphans(uint64_t seed, struct world_config *config)
+{
+	crowd(seed, config);
+	config->clients = 3;
+	config->ops = 30;
+	config->keys = 120;
+	config->hot = 0;
+	config->preset = 0;
+	config->groups = 8;
+	config->value_fixed = 200;
+	memset(config->weight, 0, sizeof(config->weight));
+	config->weight[WORLD_INSERT] = 60;
+	config->weight[WORLD_GET] = 2;
+	deaths_draw(seed, config);
+	for (uint32_t i = 0; i < config->blows; i++)
+		config->blow[i].again = true;
+}
+
 static const struct {
 	const char *name;
 	void (*draw)(uint64_t seed, struct world_config *config);
@@ -206,6 +308,11 @@ static const struct {
 	[KIND_ALIKE] = { "alike", alike },
 	[KIND_SPILLING] = { "spilling", spilling },
 	[KIND_SLEEPERS] = { "sleepers", sleepers },
+	[KIND_RETURNING] = { "returning", returning },
+	[KIND_MOVING] = { "moving", moving },
+	[KIND_LEAVING] = { "leaving", leaving },
+	[KIND_TICKETS] = { "tickets", tickets },
+	[KIND_ORPHANS] = { "orphans", orphans },
 	[KIND_HEIRS] = { "heirs", heirs },
 };
 

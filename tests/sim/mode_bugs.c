@@ -57,7 +57,17 @@ static void run_one(void *arg, uint64_t seed, struct world_result *result_out)
 
 /* --- bugs ------------------------------------------------------------------------------------------------------ */
 
-/* In which worlds a bug is found within so many seeds. */
+/*
+ * In which worlds a bug is found within so many seeds. Not here, but found by tests/ds/planted:
+ *
+ *   adopt-tentative    what is left is a slot that nobody can use until a rival or a split clears it, as both
+ *                      do anyway; harm comes only if the block is used again before
+ *   directory-changes, directory-shallow
+ *                      a client aims at what was a subtable: headers and words do not fit, so it asks the directory;
+ *                      harm comes only to a CAS by the cache alone, whose word does not fit either
+ *
+ * And by chance only, once in hundreds of fresh worlds: reuse-unreported.
+ */
 static const struct hunt {
 	enum ptni_bug bug;
 	unsigned kind; /* or LEASES */
@@ -72,7 +82,7 @@ static const struct hunt {
 	{ PTNI_BUG_INSERT_BLIND, KIND_CROWD, 300 },
 	{ PTNI_BUG_INSERT_RIVAL, KIND_CROWD, 100 },
 	{ PTNI_BUG_INSERT_SPILL, KIND_CROWD, 300 },
-	{ PTNI_BUG_INSERT_SPILL_LATE, KIND_SPILLING, 2000 },
+	{ PTNI_BUG_INSERT_SPILL_LATE, KIND_SPILLING, 300 },
 	{ PTNI_BUG_READ_TENTATIVE, KIND_SCARCE, 150 },
 	{ PTNI_BUG_READ_TORN, KIND_TORN, 300 },
 	{ PTNI_BUG_READ_PREFIX, KIND_GROWTH, 200 },
@@ -86,6 +96,13 @@ static const struct hunt {
 	{ PTNI_BUG_SPLIT_UNHELPED, KIND_HEIRS, 300 },
 	{ PTNI_BUG_WRITE_KEYLESS, KIND_TWINS, 300 },
 	{ PTNI_BUG_WRITE_UNSEEN, KIND_ALIKE, 800 },
+	{ PTNI_BUG_REUSE_CACHED, KIND_RETURNING, 300 },
+	{ PTNI_BUG_LOT_UNCHECKED, KIND_ALIKE, 300 },
+	{ PTNI_BUG_MOVE_ABSORBS, KIND_MOVING, 300 },
+	{ PTNI_BUG_MOVE_UNCHECKED, KIND_MOVING, 300 },
+	{ PTNI_BUG_ORPHAN_TWICE, KIND_HEIRS, 300 },
+	{ PTNI_BUG_TOLD_EARLY, KIND_LEAVING, 800 },
+	{ PTNI_BUG_TICKET_TWICE, KIND_TICKETS, 300 },
 	{ PTNI_BUG_LEASE_OVERWRITTEN, LEASES, 400 },
 	{ PTNI_BUG_LEASE_TIMER, LEASES, 500 },
 	{ PTNI_BUG_LEASE_REPLY, LEASES, 400 },

@@ -50,7 +50,8 @@ enum world_act {
 	WORLD_TABLE_USE, /* another table: opened, made if need be; used; maybe closed */
 	WORLD_TABLE_DROP,
 	WORLD_ACTS,
-	WORLD_REST = WORLD_ACTS /* in scripts only: nothing, until who is dead has been fenced */
+	WORLD_REST = WORLD_ACTS, /* in scripts only: nothing, until who is dead has been fenced */
+	WORLD_MEET /* in scripts only: all who say so go on at about the same time */
 };
 
 /* One action of a script, for who wants to say exactly what a client does. */
@@ -105,6 +106,7 @@ struct world_config {
 	struct world_key_config key;
 	uint32_t hot; /* the first so many get most of the operations */
 	uint32_t preset; /* the first so many keys are there before */
+	uint32_t preset_but; /* of every so many of them the last is not; 0 = all are there */
 	uint32_t weight[WORLD_ACTS];
 	bool tables; /* scripts use them, whatever the weights are */
 	uint32_t value_max; /* bytes */
@@ -120,6 +122,8 @@ struct world_config {
 	uint32_t think_ns; /* up to so long between two operations */
 	uint32_t nap_one_in,
 		nap_ns; /* now and then so much longer, while the client's keeper goes on */
+	uint32_t leave_one_in; /* now and then a client closes everything and comes back as another */
+	bool nap_alone; /* only the first client does */
 	uint32_t blows;
 	struct world_blow blow[WORLD_BLOWS_MAX];
 	const struct world_step *script[WORLD_CLIENTS_MAX]; /* `ops` of them, instead of chance */

@@ -190,6 +190,7 @@ static void hostile_draw(uint64_t seed, struct world_config *config)
 	}
 	for (uint32_t i = 0; i < config->blows; i++)
 		config->blow[i].again = half(&rng);
+	config->leave_one_in = PICK(&rng, 0, 0, 0, 20, 60);
 	config->groups = PICK(&rng, 2, 2, 2, 3, 5);
 }
 

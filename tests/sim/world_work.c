@@ -7,6 +7,9 @@
 
 enum {
 	REST_TERMS = 4,
+	MEET_NS = 100000,
+	ABOUT_NS = 8000,
+	NAP_DIVISOR = 2, /* of a term: who visits is to be short */
 	WALK_STEP = 8,
 	VERIFY_TRIES = 20,
 };
@@ -161,6 +164,24 @@ struct visit {
 	uint32_t walk;
 };
 
+static bool naps(const struct world_worker *worker)
+{
+	const struct world_config *config = &worker->life->world->config;
+
+	return config->nap_one_in && !worker->life->verifier &&
+	       !(config->nap_alone && worker->life->client_number);
+}
+
+/* Inside of an operation, which holds back the re-use of memory meanwhile. */
+static void nap_inside(struct world_worker *worker)
+{
+	const struct world_config *config = &worker->life->world->config;
+	uint64_t most_ns = config->term_ns / NAP_DIVISOR;
+
+	if (naps(worker) && ptni_rng_chance(&worker->rng, 1, 4 * config->nap_one_in))
+		ptni_sim_sleep(config->nap_ns < most_ns ? config->nap_ns : most_ns);
+}
+
 static int visit(void *arg, const void *name, size_t name_len, const void *bytes, size_t len)
 {
 	struct visit *visit = arg;
@@ -173,6 +194,7 @@ static int visit(void *arg, const void *name, size_t name_len, const void *bytes
 	}
 	history_visit(world->history, visit->walk, (uint32_t)key,
 		      world_value_read(world, (uint32_t)key, bytes, len), world_now_ns(world));
+	nap_inside(visit->worker);
 	return 0;
 }
 
@@ -274,6 +296,13 @@ uint32_t world_key_draw(struct world_worker *worker)
 	return (uint32_t)ptni_rng_below(&worker->rng, config->keys);
 }
 
+static void meet(struct world_worker *worker)
+{
+	uint64_t now_ns = world_now_ns(worker->life->world);
+
+	ptni_sim_sleep(MEET_NS - now_ns % MEET_NS + ptni_rng_below(&worker->rng, ABOUT_NS));
+}
+
 void world_work(struct world_worker *worker)
 {
 	struct world_life *life = worker->life;
@@ -287,15 +316,19 @@ void world_work(struct world_worker *worker)
 
 		if (script && script[number].act == WORLD_REST)
 			ptni_sim_sleep(REST_TERMS * config->term_ns);
+		else if (script && script[number].act == WORLD_MEET)
+			meet(worker);
 		else if (script && worker == life->worker)
 			alive = act(worker, script[number].act, script[number].key);
 		else if (!script)
 			alive = act(worker, act_draw(worker), world_key_draw(worker));
 		if (alive && config->think_ns)
 			ptni_sim_sleep(ptni_rng_below(&worker->rng, config->think_ns));
-		if (alive && config->nap_one_in &&
-		    ptni_rng_chance(&worker->rng, 1, config->nap_one_in))
+		if (alive && naps(worker) && ptni_rng_chance(&worker->rng, 1, config->nap_one_in))
 			ptni_sim_sleep(config->nap_ns);
+		if (alive && config->leave_one_in &&
+		    ptni_rng_chance(&worker->rng, 1, config->leave_one_in))
+			life->error = true;
 	}
 }
 
@@ -304,7 +337,8 @@ void world_preset(struct world_worker *worker)
 	const struct world_config *config = &worker->life->world->config;
 
 	for (uint32_t key = 0; key < config->preset; key++)
-		if (!act(worker, WORLD_PUT, key))
+		if ((!config->preset_but || (key + 1) % config->preset_but) &&
+		    !act(worker, WORLD_PUT, key))
 			return;
 }
 
@@ -354,6 +388,8 @@ void world_verify(struct world_worker *worker)
 	ret = walk(worker);
 	if (ret)
 		world_fail(world, "without faults, a walk: %s (%d)", ptn_strerror(ret), ret);
+	if (world->result->kills) /* before anything new takes the place of what the dead left */
+		leak_check(worker);
 	ret = ptn_hash_info(worker->worker, worker->life->hash, &info);
 	if (ret)
 		world_fail(world, "without faults, ptn_hash_info: %s (%d)", ptn_strerror(ret), ret);
