@@ -44,6 +44,8 @@ static int window_allowed(const struct ptni_grant *grant, uint64_t addr, uint64_
 {
 	const struct ptn_node *node = grant->lease->session->node;
 	uint64_t base = (uint64_t)(uintptr_t)node->region;
+	uint32_t windows_max = ptni_node_worker_windows_max(grant->call->worker,
+							    node->options.session_windows_max);
 
 	if (!len_bytes || addr < base || len_bytes > node->region_len_bytes ||
 	    addr - base > node->region_len_bytes - len_bytes || !access ||
@@ -54,8 +56,8 @@ static int window_allowed(const struct ptni_grant *grant, uint64_t addr, uint64_
 	if (grant->lease->state != PTNI_LEASE_OPEN || grant->call->orphan ||
 	    grant->call->worker->closing)
 		return PTN_E_LEASE_EXPIRED;
-	if (grant->lease->session->window_count >= node->options.session_windows_max ||
-	    grant->lease->session->mw_count + grant->count >= node->options.session_windows_max)
+	if (grant->lease->session->window_count >= windows_max ||
+	    grant->lease->session->mw_count + grant->count >= windows_max)
 		return PTN_E_QUOTA;
 	return 0;
 }

@@ -96,6 +96,26 @@ struct ptni_node_worker {
 };
 
 /* --- worker */
+enum {
+	PTNI_WINDOWS_KEPT_SHIFT = 3, /* an eighth of a session's windows */
+	PTNI_WINDOWS_KEPT_MAX = 64,
+};
+
+/*
+ * How many windows its session may have for this worker to get one more. The last ones are for worker 0, the
+ * client's keeper: without a window of its own it cannot report epochs, and the session would be fenced because its
+ * other workers use memory to the limit.
+ */
+static inline uint32_t ptni_node_worker_windows_max(const struct ptni_node_worker *worker,
+						    uint32_t session_windows_max)
+{
+	uint32_t kept = session_windows_max >> PTNI_WINDOWS_KEPT_SHIFT;
+
+	if (!worker->index)
+		return session_windows_max;
+	return session_windows_max - (kept < PTNI_WINDOWS_KEPT_MAX ? kept : PTNI_WINDOWS_KEPT_MAX);
+}
+
 struct ptni_node_worker *ptni_node_worker_get(struct ptni_node_session *session, uint32_t index);
 int ptni_node_worker_make(struct ptni_node_session *session, uint32_t index,
 			  struct ptni_node_worker **worker_out);

@@ -61,7 +61,8 @@ int ptni_node_window_bind(struct ptni_node_window *window, struct ptni_node_lane
 	cds_list_del_init(&copy->lacking);
 	if (copy->mw)
 		return 0;
-	if (lane->session->mw_count >= node->options.session_windows_max)
+	if (lane->session->mw_count >=
+	    ptni_node_worker_windows_max(window->worker, node->options.session_windows_max))
 		return PTN_E_QUOTA;
 	ret = ptni_mw_bind(lane, window, node->region_mr, window->addr, window->len_bytes,
 			   window->access, &copy->mw);

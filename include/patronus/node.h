@@ -27,7 +27,7 @@ struct ptn_node_options {
 	/* limits of one session */
 	uint64_t session_bytes_max; /* default: all memory */
 	uint32_t session_workers_max; /* default 64 */
-	uint32_t session_windows_max; /* default 65536, over all its lanes */
+	uint32_t session_windows_max; /* default 65536, over all its lanes; an eighth, 64 at most, for its keeper */
 	uint32_t session_leases_max; /* default 255 */
 	uint32_t session_requests_per_s; /* default 200000 */
 	uint32_t sessions_max; /* default 256 */

@@ -362,7 +362,8 @@ static void test_client_that_does_not_receive_cannot_keep_a_window(void **state)
 
 static void test_windows_and_leases_are_limited(void **state)
 {
-	struct ptn_node_options options = { .session_windows_max = 10, .session_leases_max = 3 };
+	/* one of them is the keeper's */
+	struct ptn_node_options options = { .session_windows_max = 11, .session_leases_max = 3 };
 	struct bed_granted granted[4];
 	struct raw_client client;
 	struct raw_lane *lane;
@@ -382,6 +383,30 @@ static void test_windows_and_leases_are_limited(void **state)
 	assert_int_equal(raw_grant(lane, 0, 0, 64, BED_ALL, 0, 4, &granted[3]), 0);
 	assert_int_equal(raw_release(lane, &granted[0].lease, 0), 0);
 	assert_int_equal(raw_grant(lane, 1000 * MS, 0, 64, BED_ALL, 0, 2, &granted[0]), 0);
+	raw_close(&client);
+	scene_close(&s);
+}
+
+/* Whatever the other workers take: worker 0 has windows for its client's housekeeping. */
+static void test_keeper_gets_a_window_when_others_have_the_rest(void **state)
+{
+	struct ptn_node_options options = { .session_windows_max = 16 };
+	struct bed_granted granted;
+	struct raw_lane *lane, *keeper;
+	struct raw_client client;
+	struct scene s;
+	int taken = 0;
+
+	scene_open(&s, &options);
+	raw_open(&client, &s.bed, 3600000 * MS);
+	lane = raw_lane_open(&client, 1, 0);
+	while (!raw_grant(lane, 1000 * MS, 0, 64, BED_ALL, 0, 1, &granted))
+		taken++;
+	assert_int_equal(taken, 14);
+	keeper = raw_lane_open(&client, 0, 0);
+	for (; taken < 16; taken++)
+		assert_int_equal(raw_grant(keeper, 1000 * MS, 0, 64, BED_ALL, 0, 1, &granted), 0);
+	assert_int_equal(raw_grant(keeper, 1000 * MS, 0, 64, BED_ALL, 0, 1, &granted), PTN_E_QUOTA);
 	raw_close(&client);
 	scene_close(&s);
 }
@@ -510,6 +535,7 @@ int main(void)
 		cmocka_unit_test(test_flood_waits_in_the_flooders_queue),
 		cmocka_unit_test(test_client_that_does_not_receive_cannot_keep_a_window),
 		cmocka_unit_test(test_windows_and_leases_are_limited),
+		cmocka_unit_test(test_keeper_gets_a_window_when_others_have_the_rest),
 		cmocka_unit_test(test_bytes_are_limited_and_come_back),
 		cmocka_unit_test(test_node_at_the_devices_limit_refuses_and_recovers),
 		cmocka_unit_test(test_starving_spare_is_fed_later),
