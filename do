@@ -22,7 +22,7 @@ usage: ./do COMMAND
            process, show throughput and latency                     (about 2 minutes)
   performance
            run the library on a model of network cards, write the tables and the
-           plot of docs/PERFORMANCE.md anew                         (about 7 minutes)
+           plot of docs/PERFORMANCE.md anew                         (about 5 minutes)
   test     build plainly, with the address and undefined-behaviour sanitizers and
            with the thread sanitizer, run every test; then see that they find bugs
            which were planted                                       (about 12 minutes)

@@ -288,7 +288,6 @@ static int alone(const struct ptni_hash_home *home, struct ptni_op *op, unsigned
 {
 	void *arg = (void *)(uintptr_t)home;
 	int ret = ptni_hash_live(arg, op, scan->addr, block_class, scan->prefix, prefix_len);
-
 	int moved;
 
 	if (ret <= 0 || !move)
