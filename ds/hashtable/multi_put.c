@@ -19,15 +19,10 @@ enum {
 typedef int (*write_one)(struct ptn_worker *worker, struct ptn_hash *hash, const void *key,
 			 size_t key_len_bytes, const void *value, size_t value_len_bytes);
 
-/* An item's part of the operation's state: see struct ptni_hash_op. */
 struct lot_write {
 	struct ptn_hash_write *item;
-	uint64_t code, entry, word;
-	struct ptni_found found;
-	struct ptni_block block;
-	uint8_t *image;
+	struct ptni_hash_part part;
 	uint64_t *old;
-	unsigned cas; /* its place in the batch */
 };
 
 struct lot {
@@ -36,81 +31,37 @@ struct lot {
 	struct lot_write at[TOGETHER_MAX];
 };
 
-/* The operation becomes this item's. */
-static void take_up(struct ptni_hash_op *op, const struct lot_write *at)
-{
-	op->key = at->item->key;
-	op->key_len = at->item->key_len_bytes;
-	op->value = at->item->value;
-	op->value_len = at->item->value_len_bytes;
-	op->code = at->code;
-	ptni_hash_aim_at(op, at->entry);
-	op->block = at->block;
-	op->word = at->word;
-	op->image = at->image;
-	op->lost = false;
-}
-
-/* A block that was not published goes back, unless a word may point at it. */
-static void give_back(struct ptni_hash_op *op)
-{
-	struct ptni_space *space = op->hash->space[op->node];
-
-	if (op->word && op->lost)
-		ptni_block_lose(&op->op, space, &op->block);
-	else if (op->word)
-		ptni_block_cancel(&op->op, space, &op->block);
-	op->word = 0;
-}
-
 /* The cache knows the slot, and there is a block for the new value. */
 static bool prepare(struct ptni_hash_op *op, struct lot_write *at)
 {
-	size_t len_bytes = ptni_block_bytes(at->item->key_len_bytes, at->item->value_len_bytes);
+	struct ptni_hash_part *part = &at->part;
 
-	if (len_bytes > TOGETHER_BLOCK_BYTES)
+	if (ptni_block_bytes(part->key_len, part->value_len) > TOGETHER_BLOCK_BYTES)
 		return false;
-	take_up(op, at);
+	ptni_hash_part_load(op, part);
 	op->written = false;
-	if (!ptni_hash_blind(op, &at->found) || ptni_hash_make_block(op))
+	if (!ptni_hash_blind(op, &part->found) || ptni_hash_part_make_block(op, part))
 		return false;
 	PTNI_COUNT(op->counters, slot_cache_hits);
-	at->block = op->block;
-	at->word = op->word;
-	at->image = op->image;
-	op->word = 0;
 	return true;
-}
-
-static int post(struct ptni_hash_op *op, struct lot_write *at, uint64_t *old)
-{
-	uint64_t slot = op->hash->base[op->node] + ptni_entry_offset(at->entry) +
-			8 * (uint64_t)at->found.index;
-
-	ptni_batch_write(&op->batch, at->block.window, at->block.addr, at->image,
-			 (uint32_t)ptni_block_bytes(at->item->key_len_bytes,
-						    at->item->value_len_bytes));
-	at->cas = op->batch.count;
-	at->old = old;
-	return ptni_hash_cas(op, slot, ptni_slot_bare(at->found.word), at->word, old);
 }
 
 /* The CAS was executed: published, or the slot had another word: then it is done again on its own. */
 static void executed(struct ptni_hash_op *op, struct lot_write *at)
 {
-	bool good = *at->old == ptni_slot_bare(at->found.word) ||
+	bool good = *at->old == ptni_slot_bare(at->part.found.word) ||
 		    ptni_planted(PTNI_BUG_LOT_UNCHECKED);
 
-	take_up(op, at);
+	ptni_hash_part_load(op, &at->part);
 	ptni_hash_doubt(op, good);
 	if (good) {
-		at->item->result = ptni_hash_published(op, &at->found);
+		at->item->result = ptni_hash_published(op, &at->part.found);
 		PTNI_COUNT(op->counters, ops_put);
 		return;
 	}
-	ptni_hash_learn_changed(op, &at->found, *at->old);
+	ptni_hash_learn_changed(op, &at->part.found, *at->old);
 	at->item->result = -EAGAIN;
-	give_back(op);
+	ptni_hash_drop_block(op);
 }
 
 /*
@@ -121,13 +72,13 @@ static void stopped(struct ptni_hash_op *op, struct lot_write *at, int code)
 {
 	int ret = code;
 
-	take_up(op, at);
+	ptni_hash_part_load(op, &at->part);
 	if (code == PTN_E_OUTCOME_UNKNOWN)
-		ret = ptni_hash_publish_failed(op, &at->found, false, code);
+		ret = ptni_hash_publish_failed(op, &at->part.found, false, code);
 	else
 		op->lost = ptni_hash_uncertain(code);
 	at->item->result = ret;
-	give_back(op);
+	ptni_hash_drop_block(op);
 }
 
 static int publish_all(struct lot *lot)
@@ -138,17 +89,18 @@ static int publish_all(struct lot *lot)
 
 	ptni_hash_batch(op);
 	for (unsigned i = 0; i < lot->count && !ret; i++) {
-		ptni_hash_retire_soon(op, lot->at[i].found.word, false);
-		ret = post(op, &lot->at[i], &op->nic->word[i]);
+		ptni_hash_retire_soon(op, lot->at[i].part.found.word, false);
+		lot->at[i].old = &op->nic->word[i];
+		ret = ptni_hash_part_post(op, &lot->at[i].part, lot->at[i].old);
 	}
 	for (unsigned i = 0; i < lot->count && !ret; i++)
-		ptni_hash_retire_soon(op, lot->at[i].found.word, true);
+		ptni_hash_retire_soon(op, lot->at[i].part.found.word, true);
 	if (!ret) {
 		ret = ptni_batch_run(&op->batch);
 		done = op->batch.done;
 	}
 	for (unsigned i = 0; i < lot->count; i++) {
-		if (!ret || lot->at[i].cas < done)
+		if (!ret || lot->at[i].part.cas < done)
 			executed(op, &lot->at[i]);
 		else
 			stopped(op, &lot->at[i], ret);
@@ -172,15 +124,18 @@ static size_t collect(struct lot *lot, struct ptn_hash_write *items, size_t firs
 		if (items[i].result != -EINPROGRESS)
 			continue;
 		at->item = &items[i];
-		at->code = ptni_hash_key(items[i].key, items[i].key_len_bytes, op->hash->seed);
-		at->entry = ptni_directory_lookup(&op->hash->directory, at->code);
-		at->word = 0;
+		at->part = (struct ptni_hash_part){ .key = items[i].key,
+						    .key_len = items[i].key_len_bytes,
+						    .value = items[i].value,
+						    .value_len = items[i].value_len_bytes };
+		at->part.code = ptni_hash_key(items[i].key, items[i].key_len_bytes, op->hash->seed);
+		at->part.entry = ptni_directory_lookup(&op->hash->directory, at->part.code);
 		if (!found)
-			ptni_hash_aim_entry(op, at->entry);
-		if (ptni_entry_node(at->entry) != op->node)
+			ptni_hash_aim_entry(op, at->part.entry);
+		if (ptni_entry_node(at->part.entry) != op->node)
 			continue;
-		ptni_slot_cache_prefetch(&op->state->cache, at->code);
-		ptni_slot_cache_prefetch_check(&op->state->cache, at->code);
+		ptni_slot_cache_prefetch(&op->state->cache, at->part.code);
+		ptni_slot_cache_prefetch_check(&op->state->cache, at->part.code);
 		items[i].result = -EAGAIN;
 		bytes += ptni_block_bytes(items[i].key_len_bytes, items[i].value_len_bytes);
 		found++;

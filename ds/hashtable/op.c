@@ -74,19 +74,28 @@ int ptni_hash_op_begin(struct ptni_hash_op *op, struct ptn_worker *worker, struc
 	return 0;
 }
 
-/* An unpublished block that a tentative slot has shown may be being read: it goes the slow way. */
-void ptni_hash_op_end(struct ptni_hash_op *op)
+/*
+ * A block that a tentative slot has shown may be being read: it goes the slow way. One that a word may point at, and
+ * nobody knows, stays until somebody asks (live.c).
+ */
+void ptni_hash_drop_block(struct ptni_hash_op *op)
 {
 	struct ptni_space *space = op->hash->space[op->node];
 
-	if (op->word && op->lost) {
+	if (!op->word)
+		return;
+	if (op->lost)
 		ptni_block_lose(&op->op, space, &op->block);
-	} else if (op->word) {
-		if (op->shown)
-			ptni_block_retire(&op->op, space, op->block.addr, op->block.block_class);
-		else
-			ptni_block_cancel(&op->op, space, &op->block);
-	}
+	else if (op->shown)
+		ptni_block_retire(&op->op, space, op->block.addr, op->block.block_class);
+	else
+		ptni_block_cancel(&op->op, space, &op->block);
+	op->word = 0;
+}
+
+void ptni_hash_op_end(struct ptni_hash_op *op)
+{
+	ptni_hash_drop_block(op);
 	ptni_op_end(&op->op);
 }
 

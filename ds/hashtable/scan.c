@@ -24,13 +24,8 @@ _Static_assert(2 * PTNI_SCAN_MAX <= PTNI_BATCH_MAX, "a copy and a CAS for each, 
 
 struct scan_item {
 	struct ptni_scan *scan;
-	uint64_t code, entry;
+	struct ptni_hash_part part; /* its block is the copy */
 	uint64_t *bucket; /* both, in NIC memory */
-	struct ptni_found found;
-	struct ptni_block block; /* the copy */
-	uint64_t word;
-	uint8_t *image;
-	unsigned cas; /* its place in the batch; 0: none */
 };
 
 struct scan_lot {
@@ -68,18 +63,19 @@ static int collect(struct scan_lot *lot, struct ptni_scan *scan, unsigned count)
 		    !is_record(words, lot->prefix_len))
 			continue;
 		at->scan = &scan[i];
-		at->code = ptni_hash_key(ptni_block_key(words), ptni_block_key_len(words),
-					 op->hash->seed);
-		at->entry = ptni_directory_lookup(&op->hash->directory, at->code);
-		if (ptni_entry_node(at->entry) != lot->home->node)
+		at->part = (struct ptni_hash_part){ .key = ptni_block_key(words),
+						    .key_len = ptni_block_key_len(words),
+						    .value = ptni_block_value(words),
+						    .value_len = ptni_block_value_len(words) };
+		at->part.code = ptni_hash_key(at->part.key, at->part.key_len, op->hash->seed);
+		at->part.entry = ptni_directory_lookup(&op->hash->directory, at->part.code);
+		if (ptni_entry_node(at->part.entry) != lot->home->node)
 			continue;
 		at->bucket = ptni_op_buffer(&op->op, 2 * PTNI_COMBINED_BYTES);
 		if (!at->bucket)
 			return -ENOBUFS;
 		if (!lot->count)
-			ptni_hash_aim_entry(op, at->entry);
-		at->word = 0;
-		at->cas = 0;
+			ptni_hash_aim_entry(op, at->part.entry);
 		lot->count++;
 	}
 	return 0;
@@ -93,10 +89,10 @@ static int read_buckets(struct scan_lot *lot)
 	ptni_hash_batch(op);
 	for (unsigned i = 0; i < lot->count && !ret; i++) {
 		struct scan_item *at = &lot->at[i];
-		uint64_t addr = op->hash->base[op->node] + ptni_entry_offset(at->entry);
+		uint64_t addr = op->hash->base[op->node] + ptni_entry_offset(at->part.entry);
 		struct ptni_place place;
 
-		ptni_hash_place(at->code, op->hash->groups, &place);
+		ptni_hash_place(at->part.code, op->hash->groups, &place);
 		for (unsigned k = 0; k < 2 && !ret; k++)
 			ret = ptni_hash_read(op, addr + 8 * (uint64_t)place.first[k],
 					     at->bucket + k * PTNI_COMBINED_WORDS,
@@ -105,14 +101,14 @@ static int read_buckets(struct scan_lot *lot)
 	return ret ? ret : ptni_batch_run(&op->batch);
 }
 
-/* Free, live (then at->found says where), or a case for itself. */
+/* Free, live (then at->part.found says where), or a case for itself. */
 static void judge(const struct scan_lot *lot, struct scan_item *at)
 {
 	uint64_t offset = at->scan->addr - lot->op->hash->base[lot->home->node], flags = 0;
 	struct ptni_place place;
 	int result = 0;
 
-	ptni_hash_place(at->code, lot->op->hash->groups, &place);
+	ptni_hash_place(at->part.code, lot->op->hash->groups, &place);
 	for (unsigned k = 0; k < 2 * PTNI_COMBINED_WORDS; k++) {
 		uint64_t word = at->bucket[k];
 
@@ -120,8 +116,9 @@ static void judge(const struct scan_lot *lot, struct scan_item *at)
 		if (!ptni_word_is_slot(k) || !ptni_slot_bare(word) ||
 		    ptni_slot_offset(word) != offset)
 			continue;
-		at->found.index = place.first[k / PTNI_COMBINED_WORDS] + k % PTNI_COMBINED_WORDS;
-		at->found.word = word;
+		at->part.found.index =
+			place.first[k / PTNI_COMBINED_WORDS] + k % PTNI_COMBINED_WORDS;
+		at->part.found.word = word;
 		result = word & PTNI_SLOT_TENTATIVE ? ALONE : 1;
 	}
 	at->scan->result = flags & PTNI_SLOT_FROZEN ? ALONE : result;
@@ -129,34 +126,10 @@ static void judge(const struct scan_lot *lot, struct scan_item *at)
 
 /* --- moving ------------------------------------------------------------------------------------- */
 
-/* The operation becomes this item's. */
 static void take_up(struct ptni_hash_op *op, const struct scan_item *at)
 {
-	const void *old = at->scan->prefix;
-
-	op->key = ptni_block_key(old);
-	op->key_len = ptni_block_key_len(old);
-	op->value = ptni_block_value(old);
-	op->value_len = ptni_block_value_len(old);
-	op->code = at->code;
-	ptni_hash_aim_at(op, at->entry);
-	op->block = at->block;
-	op->word = at->word;
-	op->image = at->image;
+	ptni_hash_part_load(op, &at->part);
 	op->moves = true;
-	op->lost = false;
-}
-
-/* A copy that was not published goes back, unless a word may point at it. */
-static void give_back(struct ptni_hash_op *op)
-{
-	struct ptni_space *space = op->hash->space[op->node];
-
-	if (op->word && op->lost)
-		ptni_block_lose(&op->op, space, &op->block);
-	else if (op->word)
-		ptni_block_cancel(&op->op, space, &op->block);
-	op->word = 0;
 }
 
 /* A block for the copy. Waits if there is none at hand. */
@@ -167,47 +140,30 @@ static void prepare(struct scan_lot *lot, struct scan_item *at)
 
 	if (at->scan->result != 1)
 		return;
-	if (class_bytes > lot->prefix_len || ptni_slot_class(at->found.word) != lot->block_class ||
-	    ptni_block_verify(at->scan->prefix, class_bytes, at->found.word)) {
+	if (class_bytes > lot->prefix_len ||
+	    ptni_slot_class(at->part.found.word) != lot->block_class ||
+	    ptni_block_verify(at->scan->prefix, class_bytes, at->part.found.word)) {
 		at->scan->result = ALONE;
 		return;
 	}
 	take_up(op, at);
 	at->scan->result = PTNI_SCAN_STAYS;
-	if (ptni_hash_make_block(op))
-		return;
-	at->scan->result = PENDING;
-	at->block = op->block;
-	at->word = op->word;
-	at->image = op->image;
-	op->word = 0;
-}
-
-static int post(struct ptni_hash_op *op, struct scan_item *at, uint64_t *old)
-{
-	const void *prefix = at->scan->prefix;
-	uint64_t slot = op->hash->base[op->node] + ptni_entry_offset(at->entry) +
-			8 * (uint64_t)at->found.index;
-
-	ptni_batch_write(&op->batch, at->block.window, at->block.addr, at->image,
-			 (uint32_t)ptni_block_bytes(ptni_block_key_len(prefix),
-						    ptni_block_value_len(prefix)));
-	at->cas = op->batch.count;
-	return ptni_hash_cas(op, slot, ptni_slot_bare(at->found.word), at->word, old);
+	if (!ptni_hash_part_make_block(op, &at->part))
+		at->scan->result = PENDING;
 }
 
 /* The CAS was executed. If it met another word, somebody else has unlinked the block, or froze the slot. */
 static void executed(struct ptni_hash_op *op, struct scan_item *at, uint64_t old)
 {
-	uint64_t expected = ptni_slot_bare(at->found.word);
+	uint64_t expected = ptni_slot_bare(at->part.found.word);
 
 	take_up(op, at);
 	at->scan->result = old == (expected | PTNI_SLOT_FROZEN) ? ALONE : 1;
 	if (old == expected || ptni_planted(PTNI_BUG_MOVE_UNCHECKED)) {
 		PTNI_COUNT(op->counters, blocks_moved);
-		(void)ptni_hash_published(op, &at->found);
+		(void)ptni_hash_published(op, &at->part.found);
 	}
-	give_back(op);
+	ptni_hash_drop_block(op);
 }
 
 /* The batch stopped before this CAS, or at it: see ptni_hash_publish_failed(). */
@@ -217,11 +173,11 @@ static void stopped(struct ptni_hash_op *op, struct scan_item *at, int code)
 
 	take_up(op, at);
 	if (code == PTN_E_OUTCOME_UNKNOWN)
-		ret = ptni_hash_publish_failed(op, &at->found, true, code);
+		ret = ptni_hash_publish_failed(op, &at->part.found, true, code);
 	else
 		op->lost = ptni_hash_uncertain(code);
 	at->scan->result = !ret ? 1 : ret == -EAGAIN ? ALONE : PTNI_SCAN_STAYS;
-	give_back(op);
+	ptni_hash_drop_block(op);
 }
 
 static void publish_all(struct scan_lot *lot)
@@ -233,7 +189,7 @@ static void publish_all(struct scan_lot *lot)
 	ptni_hash_batch(op);
 	for (unsigned i = 0; i < lot->count && !ret; i++)
 		if (lot->at[i].scan->result == PENDING)
-			ret = post(op, &lot->at[i], &op->nic->word[i]);
+			ret = ptni_hash_part_post(op, &lot->at[i].part, &op->nic->word[i]);
 	if (!ret && !op->batch.count)
 		return;
 	if (!ret) {
@@ -245,7 +201,7 @@ static void publish_all(struct scan_lot *lot)
 
 		if (at->scan->result != PENDING)
 			continue;
-		if (!ret || at->cas < done)
+		if (!ret || at->part.cas < done)
 			executed(op, at, op->nic->word[i]);
 		else
 			stopped(op, at, ret);

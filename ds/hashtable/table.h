@@ -234,6 +234,7 @@ int ptni_hash_op_begin(struct ptni_hash_op *op, struct ptn_worker *worker, struc
 		       const void *key, size_t key_len_bytes);
 /* Gives back a block that was not published. */
 void ptni_hash_op_end(struct ptni_hash_op *op);
+void ptni_hash_drop_block(struct ptni_hash_op *op); /* the same, and the operation goes on */
 void ptni_hash_aim_at(struct ptni_hash_op *op, uint64_t entry);
 void ptni_hash_aim(struct ptni_hash_op *op); /* by the directory cache */
 /* The same for an entry in hand: aims and takes the node's epoch. */
@@ -303,6 +304,26 @@ bool ptni_hash_uncertain(int code);
 void ptni_hash_give_back(struct ptni_hash_op *op, struct ptni_space *space,
 			 const struct ptni_block *block, int code);
 int ptni_hash_claim(struct ptni_hash_op *op);
+
+/* --- part.c: several keys in one operation ------------------------------------------------------ */
+
+struct ptni_hash_part {
+	const void *key, *value;
+	size_t key_len, value_len;
+	uint64_t code, entry;
+	struct ptni_found found; /* where its block is to be published */
+	struct ptni_block block;
+	uint64_t word; /* of the block; 0: it has none */
+	uint8_t *image;
+	unsigned cas; /* its CAS' place in the batch */
+};
+
+/* The operation becomes this part's. */
+void ptni_hash_part_load(struct ptni_hash_op *op, const struct ptni_hash_part *part);
+/* ptni_hash_make_block() for the part that is loaded; the block is the part's from then on. */
+int ptni_hash_part_make_block(struct ptni_hash_op *op, struct ptni_hash_part *part);
+/* Into op->batch: the WRITE of its block and the CAS. */
+int ptni_hash_part_post(struct ptni_hash_op *op, struct ptni_hash_part *part, uint64_t *old);
 
 /* --- split.c, settle.c -------------------------------------------------------------------------- */
 
