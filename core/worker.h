@@ -70,8 +70,8 @@ struct ptni_op {
 	uint8_t *buffer;
 	size_t buffer_used, buffer_len_bytes;
 	uint16_t slot;
-	bool time_fresh; /* start_ns still passes for now: nothing was posted yet, ... */
-	uint32_t waits; /* ... as long as nobody waited since: the worker's count then */
+	bool time_fresh; /* nothing was posted yet: start_ns passes for now, unless somebody has waited */
+	uint32_t waits; /* the worker's count of waits at the start */
 };
 /* Errors: -EAGAIN all slots in use; PTN_E_SESSION_FENCED, PTN_E_NODE_DOWN when no session is left.
  * Suspends never, posts nothing. */

@@ -9,7 +9,7 @@
  *
  * It runs while memory is asked for (alloc/block.c), so the worker may be in the middle of a split itself, of this very
  * subtable if another client began it and died. Then nobody would end what a move that meets a frozen word waits
- * for: the block stays, for now.
+ * for. So the block stays where it is, and is asked about again with its chunk.
  */
 #include "ds/hashtable/table.h"
 
